@@ -1,0 +1,1 @@
+"""Orchestration: what runs the stages, and the command line."""

@@ -1,0 +1,24 @@
+"""Errors that tell a user's mistake from a bug.
+
+Whoever runs a command catches `SightlineError`, prints its message and exits with its `exit_code`; any other exception is a
+bug and keeps its traceback. A message says what, where, got, expected, and the next step.
+"""
+
+
+class SightlineError(Exception):
+    """The command or its input is wrong: exit code 2."""
+
+    exit_code = 2
+
+
+class AnswerIsNo(SightlineError):
+    """The work was done and its answer is no (findings, no candidate valid): exit code 1. What was written is kept."""
+
+    exit_code = 1
+
+
+class MissingExtraError(SightlineError):
+    """An optional library is not installed."""
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(f"{library} is not installed: pip install 'sightline[{extra}]'")

@@ -1,0 +1,107 @@
+"""Model families, one file each, found by the name in conf/model. Each module has a class `Family`."""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sightline.contract import OUTPUTS, Input, ModelDescription
+from sightline.errors import SightlineError
+from tasks import schema
+from tasks.tables import Dataset
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS_FILE = "weights.pt"
+OnEpoch = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The runtime graph in three modules, in eval mode; only the core is quantised or cast.
+
+    Attributes:
+        pre: `images` uint8 (N, H, W, 3) RGB to the core's input, float32 (N, 3, H, W), normalised.
+        core: Backbone and head; returns a tensor or a tuple of tensors.
+        post: What the core returned to classify: probabilities float32 (N, C); detect: boxes float32 (N, A, 4) xyxy in input
+            pixels and scores float32 (N, C, A), before NMS.
+    """
+
+    pre: "nn.Module"
+    core: "nn.Module"
+    post: "nn.Module"
+
+
+class Family(ABC):
+    """An architecture with its training.
+
+    Args:
+        config: conf/model.
+        classes: Class names; the heads follow their number.
+    """
+
+    def __init__(self, config: schema.Model, classes: tuple[str, ...]) -> None:
+        self.config = config
+        self.classes = classes
+
+    @abstractmethod
+    def fit(
+        self,
+        dataset: Dataset,
+        recipe: schema.Train,
+        *,
+        start: Path | None,
+        work: Path,
+        out: Path,
+        on_epoch: OnEpoch,
+    ) -> None:
+        """Trains on the split `train` and writes the weights.
+
+        Args:
+            dataset: The canonical dataset; the family builds its own view of it under `work`.
+            recipe: Hyperparameters, device and precision.
+            start: Weights to start from; None: `config.pretrained`, or from scratch.
+            work: Checkpoints; an interrupted fit goes on from what it finds here, finished epochs are not repeated.
+            out: Where the final weights go: a state dict, without a date, the same bytes for the same run.
+            on_epoch: Called after each epoch with its number, from 1, and `train/...` losses; also for epochs that an
+                interrupted run has done, so that curves are whole.
+        """
+
+    @abstractmethod
+    def parts(self, weights: Path) -> Parts:
+        """The runtime graph with these weights."""
+
+    def description(self) -> ModelDescription:
+        """The model's description, without files."""
+        config = self.config
+        return ModelDescription(
+            name=config.name,
+            task=config.task,
+            classes=self.classes,
+            input=Input(config.imgsz, config.imgsz, config.resize, config.kernel),
+            outputs=OUTPUTS[config.task],
+            licence=config.licence,
+            iou=config.iou,
+            max_det=config.max_det,
+        )
+
+
+def load(config: schema.Model, classes: tuple[str, ...]) -> Family:
+    """The family that conf/model names.
+
+    Raises:
+        SightlineError: No such family; the message names those that there are.
+    """
+    module_name = f"tasks.models.{config.file}"
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise
+        names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+        raise SightlineError(f"model.file: got {config.file!r}, expected one of {', '.join(names)}") from None
+    family: Family = module.Family(config, classes)
+    return family

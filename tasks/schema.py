@@ -1,0 +1,293 @@
+"""The typed configuration: every key that conf/ may hold, with its type and range.
+
+conf/ is composed into params.yaml; the `config` stage validates all of it before any work, and each stage reads the sections
+that it declares. Unknown keys are refused by name, with the nearest valid one.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sightline.contract import Kernel, Precision, ResizeMode, Task
+from sightline.errors import SightlineError
+
+SectionT = TypeVar("SectionT", bound=BaseModel)
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+"""A registered name: it becomes part of a module's or a file's name, never code."""
+
+
+class Section(BaseModel):
+    """A part of the configuration; frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Dataset(Section):
+    """Where the images come from: conf/dataset."""
+
+    name: Name
+    source: Literal["generated", "folder", "zip", "s3", "http"]
+    format: Literal["auto", "voc", "class_folders"]
+    path: str | None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    images: int = Field(ge=10)
+    width: int = Field(ge=64, le=8192)
+    height: int = Field(ge=64, le=8192)
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.source != "generated" and not self.path:
+            raise ValueError(f"source {self.source} needs a path: set dataset.path=...")
+        if self.source == "http" and not self.sha256:
+            raise ValueError("source http needs the checksum of the file: set dataset.sha256=...")
+        return self
+
+
+class Validate(Section):
+    """How findings are judged."""
+
+    on_error: Literal["fail", "quarantine"]
+    max_pixels: int = Field(ge=1)
+
+
+class Transform(Section):
+    """How the canonical dataset is made."""
+
+    splits: Literal["auto", "source", "hash"]
+    val: float = Field(gt=0, lt=1)
+    test: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+
+
+class Float(Section):
+    """A real hyperparameter's range."""
+
+    type: Literal["float"]
+    low: float
+    high: float
+    log: bool = False
+
+
+class Int(Section):
+    """An integer hyperparameter's range, both ends included."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+
+
+class Choice(Section):
+    """A hyperparameter that takes one of some values."""
+
+    type: Literal["choice"]
+    values: tuple[float | int | str | bool, ...]
+
+
+Dimension = Annotated[Float | Int | Choice, Field(discriminator="type")]
+
+
+class Model(Section):
+    """The architecture: conf/model."""
+
+    name: Name
+    file: Name
+    library: Name
+    task: Task
+    arch: Name
+    imgsz: int = Field(ge=32, le=4096)
+    resize: ResizeMode
+    kernel: Kernel
+    licence: str
+    pretrained: str | None
+    iou: float = Field(gt=0, le=1)
+    max_det: int = Field(ge=1)
+
+
+class Train(Section):
+    """The training recipe; each model brings its own values."""
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    optimizer: Literal["SGD", "AdamW"]
+    lr0: float = Field(gt=0)
+    lrf: float = Field(gt=0, le=1)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    warmup_epochs: float = Field(ge=0)
+    augment: dict[str, float]
+    seed: int = Field(ge=0)
+    workers: int = Field(ge=0)
+    device: str
+    precision: Literal["auto", "fp32", "bf16"]
+
+
+class Strategy(Section):
+    """How hyperparameters are searched: conf/strategy."""
+
+    name: Name
+    trials: int = Field(ge=0)
+    epochs: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+
+class Export(Section):
+    """What is exported, and what each variant may lose."""
+
+    precisions: tuple[Precision, ...]
+    conf: float = Field(ge=0, le=1)
+    calibration_images: int = Field(ge=1)
+    parity_images: int = Field(ge=1)
+    max_drop: dict[Precision, float]
+
+
+class Benchmark(Section):
+    """How candidates are measured."""
+
+    samples: int = Field(ge=1)
+    warmup: int = Field(ge=0)
+    timeout_s: float = Field(gt=0)
+
+
+class Constraints(Section):
+    """What the winner must meet: conf/constraints. Keys of `min` and `max` are columns of the benchmark."""
+
+    max: dict[str, float]
+    min: dict[str, float]
+    licence: tuple[str, ...]
+    objective: Literal["p99_ms", "p50_ms", "throughput", "rss_mb", "size_mb"]
+
+
+class Package(Section):
+    """What the service is called."""
+
+    name: Name
+
+
+class Hardware(Section):
+    """Where the service is measured: conf/hardware, which brings train.device and train.precision as well."""
+
+    threads: int = Field(ge=1)
+    machine: str
+    candidates: tuple[Name, ...]
+
+
+class Executor(Section):
+    """How the flow runs its tasks: conf/executor."""
+
+    name: Literal["local"]
+
+
+class Storage(Section):
+    """Where DVC pushes to and `publish` copies to: conf/storage."""
+
+    name: Literal["local", "s3"]
+    url: str | None
+    endpoint_url: str | None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if not self.url or (self.name == "s3") != self.url.startswith("s3://"):
+            expected = "s3://bucket/prefix" if self.name == "s3" else "PATH"
+            raise ValueError(f"storage {self.name} got url {self.url!r}: set storage.url={expected}")
+        return self
+
+
+class Tracking(Section):
+    """Where experiments are recorded: conf/tracking."""
+
+    name: Name
+    uri: str | None
+    experiment: str
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    conf_digest: str
+    dataset: Dataset
+    validate_: Validate = Field(alias="validate")
+    transform: Transform
+    model: Model
+    train: Train
+    space: dict[str, Dimension]
+    strategy: Strategy
+    export: Export
+    benchmark: Benchmark
+    constraints: Constraints
+    package: Package
+    hardware: Hardware
+    executor: Executor
+    storage: Storage
+    tracking: Tracking
+
+
+def read_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
+    """The parsed params.yaml.
+
+    Raises:
+        SightlineError: The file is missing or is not a YAML mapping.
+    """
+    if not path.is_file():
+        raise SightlineError(f"{path}: not there: run `python -m flows.compose` in the project's root")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise SightlineError(f"{path}: not YAML ({error}): run `python -m flows.compose`") from error
+    if not isinstance(data, dict):
+        raise SightlineError(f"{path}: got {type(data).__name__}, expected a mapping: run `python -m flows.compose`")
+    return data
+
+
+def parse(schema: type[SectionT], data: Mapping[str, Any], where: str = "params.yaml") -> SectionT:
+    """Validates `data` against `schema`.
+
+    Raises:
+        SightlineError: One line a mistake: the key, what was got, what was expected, and the nearest valid key.
+    """
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        raise SightlineError("\n".join(_explain(schema, problem, where) for problem in error.errors())) from None
+
+
+def _explain(schema: type[BaseModel], problem: Any, where: str) -> str:
+    """One line for one of pydantic's problems."""
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] != "extra_forbidden":
+        if problem["type"] == "missing":
+            return f"{where}: {key}: missing, expected a value: give it in conf/"
+        got = "" if isinstance(problem["input"], dict) else f"got {problem['input']!r}: "
+        return f"{where}: {key}: {got}{problem['msg'].removeprefix('Value error, ')}"
+    valid = _keys(schema, location[:-1])
+    nearest = difflib.get_close_matches(location[-1], valid, n=1, cutoff=0.5)
+    parent = ".".join(location[:-1])
+    prefix = f"{parent}." if parent else ""
+    hint = f"did you mean {prefix}{nearest[0]}?" if nearest else f"expected one of {', '.join(valid)}"
+    return f"{where}: {key}: unknown key: {hint}"
+
+
+def _keys(schema: type[BaseModel], path: list[str]) -> list[str]:
+    """The valid keys below `path` in `schema`."""
+    for part in path:
+        fields = {field.alias or name: field for name, field in schema.model_fields.items()}
+        if part not in fields:
+            return []
+        nested = [kind for kind in _types(fields[part].annotation) if issubclass(kind, BaseModel)]
+        if not nested:
+            return []
+        schema = nested[0]
+    return [field.alias or name for name, field in schema.model_fields.items()]
+
+
+def _types(annotation: Any) -> list[type]:
+    """The classes inside an annotation."""
+    if isinstance(annotation, type):
+        return [annotation]
+    return [kind for argument in get_args(annotation) for kind in _types(argument)]

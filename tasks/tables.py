@@ -1,0 +1,153 @@
+"""The canonical tables that every format reads into and is written from.
+
+Boxes are xyxy in absolute pixels, 0-based and half-open: a box that covers an image of 640x480 is (0, 0, 640, 480).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sightline.errors import SightlineError
+
+IMAGES: Final = pa.schema(
+    [
+        ("image_id", pa.string()),  # the path without its suffix; unique
+        ("store", pa.string()),  # raw | dataset: the folder that `path` is relative to
+        ("path", pa.string()),
+        ("width", pa.int32()),  # pixels, after the EXIF orientation is applied
+        ("height", pa.int32()),
+        ("split", pa.string()),  # train | val | test; empty where the dataset names none
+        ("hash", pa.string()),  # BLAKE3 of the file, hexadecimal
+    ]
+)
+OBJECTS: Final = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("label", pa.int32()),  # classes.id
+        ("xmin", pa.float64()),  # the box; null where the object is the whole image's class
+        ("ymin", pa.float64()),
+        ("xmax", pa.float64()),
+        ("ymax", pa.float64()),
+        ("polygons", pa.list_(pa.list_(pa.float64()))),  # x, y, x, y, ... in absolute pixels; null where there are none
+        ("iscrowd", pa.bool_()),
+        ("difficult", pa.bool_()),
+        ("file", pa.string()),  # where it was read from, relative to the source's root
+        ("line", pa.int32()),  # 0 where the format has no lines
+    ]
+)
+CLASSES: Final = pa.schema([("id", pa.int32()), ("name", pa.string()), ("ignore", pa.bool_())])
+BOX: Final = ["xmin", "ymin", "xmax", "ymax"]
+SPLITS: Final = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A labelled dataset without its pixels."""
+
+    images: pd.DataFrame
+    objects: pd.DataFrame
+    classes: pd.DataFrame
+
+    @classmethod
+    def read(cls, folder: Path) -> "Tables":
+        """Reads the three parquet files of `folder`.
+
+        Raises:
+            SightlineError: One is missing.
+        """
+        for name in ("images", "objects", "classes"):
+            if not (folder / f"{name}.parquet").is_file():
+                raise SightlineError(f"{folder / name}.parquet: not there: run `dvc repro transform`")
+        return cls(*(pq.read_table(folder / f"{name}.parquet").to_pandas() for name in ("images", "objects", "classes")))
+
+    def write(self, folder: Path) -> None:
+        """Writes the three parquet files, sorted, so that the same content gives the same bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        sorted_tables = {
+            "images": (self.images.sort_values("image_id"), IMAGES),
+            "objects": (self.objects.sort_values(["image_id", "file", "line", *BOX, "label"], kind="stable"), OBJECTS),
+            "classes": (self.classes.sort_values("id"), CLASSES),
+        }
+        for name, (frame, schema) in sorted_tables.items():
+            table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+            pq.write_table(table.replace_schema_metadata(None), folder / f"{name}.parquet", compression="zstd")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its ground truth.
+
+    Attributes:
+        image_id: Unique name.
+        path: The image file.
+        width: Pixels.
+        height: Pixels.
+        labels: int64 (M,), indices of `Dataset.classes`.
+        boxes: float64 (M, 4), xyxy, absolute pixels, half-open; NaN where the object is the whole image's class.
+        crowd: bool (M,), regions that are neither hit nor missed (COCO's iscrowd).
+        difficult: bool (M,), objects that VOC leaves out of its metric.
+    """
+
+    image_id: str
+    path: Path
+    width: int
+    height: int
+    labels: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    boxes: "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
+    crowd: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+    difficult: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The canonical dataset: what `transform` wrote, with the pixels that stayed in raw.
+
+    Attributes:
+        tables: The tables, without ignored classes.
+        raw: The folder that `ingest` wrote.
+        root: The folder that `transform` wrote.
+        classes: Class names; the index is the label.
+    """
+
+    tables: Tables
+    raw: Path
+    root: Path
+    classes: tuple[str, ...]
+
+    @classmethod
+    def read(cls, raw: Path, root: Path) -> "Dataset":
+        """Reads the tables of `root`."""
+        tables = Tables.read(root)
+        return cls(tables, raw, root, tuple(tables.classes.sort_values("id")["name"]))
+
+    def samples(self, split: str) -> list[Sample]:
+        """The samples of a split (`train`, `val` or `test`), by image_id.
+
+        Raises:
+            SightlineError: The split is empty.
+        """
+        images = self.tables.images
+        images = images[images["split"] == split].sort_values("image_id")
+        if images.empty:
+            raise SightlineError(f"{self.root}: no image in split {split}: give the dataset one, or set transform.{split}")
+        objects = self.tables.objects
+        objects = objects[objects["image_id"].isin(images["image_id"])]
+        groups = {str(name): group for name, group in objects.groupby("image_id", sort=False)}
+        return [self._sample(row, groups.get(str(row.image_id), objects.iloc[:0])) for row in images.itertuples()]
+
+    def _sample(self, row: Any, objects: pd.DataFrame) -> Sample:
+        return Sample(
+            image_id=row.image_id,
+            path=(self.raw if row.store == "raw" else self.root) / row.path,
+            width=int(row.width),
+            height=int(row.height),
+            labels=objects["label"].to_numpy(np.int64),
+            boxes=objects[BOX].to_numpy(np.float64),
+            crowd=objects["iscrowd"].to_numpy(np.bool_),
+            difficult=objects["difficult"].to_numpy(np.bool_),
+        )
