@@ -24,6 +24,11 @@ def compose_params(overrides: Sequence[str], root: Path = Path()) -> str:
     Raises:
         SightlineError: An override or a file of conf/ is wrong.
     """
+    for override in overrides:
+        if "${" in override:
+            raise SightlineError(
+                f"{override}: an interpolation, expected a value: values come from conf/, not from expressions"
+            )
     try:
         with initialize_config_dir(str((root / "conf").resolve()), version_base=None):
             config = compose("config", overrides=list(overrides))

@@ -61,7 +61,8 @@ def run(function: Callable[[Any, Any], Metrics | None], arguments: list[str]) ->
     schema = hints["config"]
     sections = [field.alias or key for key, field in schema.model_fields.items()]
     config = parse(schema, {key: params[key] for key in sections if key in params} if schema is not Params else params)
-    with _work_folder(name, given, sections, params) as work:
+    inputs = [path for key, path in given.items() if not _is(fields[key], "output")]
+    with _work_folder(name, inputs, sections, params) as work:
         outputs = {key: work / key for key, kind in fields.items() if _is(kind, "output")}
         works = {key: work / "state" for key, kind in fields.items() if _is(kind, "work")}
         for path in outputs.values():
@@ -76,7 +77,7 @@ def run(function: Callable[[Any, Any], Metrics | None], arguments: list[str]) ->
             _publish(outputs, given)
             raise
         written = _publish(outputs, given)
-        trackers.record(name, config.model_dump(mode="json", by_alias=True), metrics, written)
+        trackers.record(name, work.name, config.model_dump(mode="json", by_alias=True), metrics, written)
         shutil.rmtree(work)
     return metrics
 
@@ -99,9 +100,9 @@ def _parse_arguments(name: str, fields: Mapping[str, Any], arguments: list[str])
 
 
 @contextmanager
-def _work_folder(name: str, paths: Mapping[str, Path], sections: list[str], params: Mapping[str, Any]) -> Iterator[Path]:
+def _work_folder(name: str, inputs: list[Path], sections: list[str], params: Mapping[str, Any]) -> Iterator[Path]:
     """The folder of this stage with these inputs, held by a file lock."""
-    key = _key(name, paths, {section: params.get(section) for section in sections}, params)
+    key = key_of(name, inputs, {section: params.get(section) for section in sections}, params)
     work = Path("work") / name / key
     work.mkdir(parents=True, exist_ok=True)
     with (work.parent / f"{key}.lock").open("w") as lock:
@@ -110,12 +111,11 @@ def _work_folder(name: str, paths: Mapping[str, Path], sections: list[str], para
         except OSError:
             raise SightlineError(f"{work}: another process runs this stage: wait for it, or stop it") from None
         yield work
-    Path(lock.name).unlink(missing_ok=True)
 
 
-def _key(name: str, paths: Mapping[str, Path], config: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+def key_of(name: str, inputs: list[Path], config: Mapping[str, Any], params: Mapping[str, Any]) -> str:
     """A hash of the stage's configuration, dependencies and code, as dvc.yaml names them."""
-    dependencies = {str(path) for path in paths.values() if path.exists()}
+    dependencies = {str(path) for path in inputs}
     if Path("dvc.yaml").is_file():
         stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
         dependencies = {fill_template(str(path), params) for path in stages.get(name, {}).get("deps", [])}

@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sightline.contract import OUTPUTS, Input, ModelDescription
+from sightline.contract import OUTPUTS, Input, ModelDescription, dump_json
 from sightline.errors import SightlineError
 from tasks import schema
 from tasks.tables import Dataset
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 WEIGHTS_FILE = "weights.pt"
+CONFIG_FILE = "model_config.json"
 OnEpoch = Callable[[int, Mapping[str, float]], None]
+
+
+class DivergedError(SightlineError):
+    """A training whose loss is no number any more."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,19 @@ class Parts:
     Attributes:
         pre: `images` uint8 (N, H, W, 3) RGB to the core's input, float32 (N, 3, H, W), normalised.
         core: Backbone and head; returns a tensor or a tuple of tensors.
-        post: What the core returned to classify: probabilities float32 (N, C); detect: boxes float32 (N, A, 4) xyxy in input
-            pixels and scores float32 (N, C, A), before NMS.
+        post: What the core returned (a tuple's tensors as arguments) to classify: probabilities float32 (N, C); detect: boxes
+            float32 (N, A, 4) xyxy in input pixels and scores float32 (N, C, A), before NMS.
     """
 
     pre: "nn.Module"
     core: "nn.Module"
     post: "nn.Module"
+
+    def __call__(self, images: "Tensor") -> "tuple[Tensor, ...]":
+        """Runs the three on `images`, uint8 (N, H, W, 3) RGB; returns what `post` does, as a tuple."""
+        raw = self.core(self.pre(images))
+        result = self.post(*raw) if isinstance(raw, tuple) else self.post(raw)
+        return result if isinstance(result, tuple) else (result,)
 
 
 class Family(ABC):
@@ -73,6 +84,11 @@ class Family(ABC):
     @abstractmethod
     def parts(self, weights: Path) -> Parts:
         """The runtime graph with these weights."""
+
+    def describe(self, folder: Path) -> None:
+        """Writes `model.json` and the conf/model section beside the weights: the folder is then a checkpoint."""
+        self.description().write(folder)
+        (folder / CONFIG_FILE).write_text(dump_json(self.config.model_dump(mode="json")), encoding="utf-8")
 
     def description(self) -> ModelDescription:
         """The model's description, without files."""

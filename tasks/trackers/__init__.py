@@ -1,4 +1,4 @@
-"""Experiment trackers, one file each, found by the name in conf/tracking.
+"""Experiment trackers, one file each, found by the name in conf/tracking. Each has the four functions below.
 
 A stage knows no tracker: it writes files, and what they say is recorded when it ends.
 """
@@ -12,21 +12,54 @@ from sightline.errors import SightlineError
 from tasks.schema import Tracking, parse, read_params
 
 
-def record(stage: str, config: Mapping[str, Any], metrics: Mapping[str, float], outputs: Mapping[str, Path]) -> None:
+def record(stage: str, key: str, config: Mapping[str, Any], metrics: Mapping[str, float], outputs: Mapping[str, Path]) -> None:
     """Records a finished stage with the tracker of params.yaml.
 
     Args:
         stage: The stage's name.
+        key: A hash of what the stage depends on (`tasks.stage.key_of`); tells by what run a cached stage was made.
         config: The sections of params.yaml that it read.
         metrics: What it returned.
         outputs: The files and folders that it wrote, by the name of the argument.
     """
+    tracking, tracker = _tracker()
+    tracker.record(tracking, stage, key, config, metrics, outputs)
+
+
+def link_cached(keys: Mapping[str, str]) -> None:
+    """Links the pipeline's run to the runs that made what its cached stages hold, by each stage's key."""
+    tracking, tracker = _tracker()
+    tracker.link_cached(tracking, keys)
+
+
+def finish() -> None:
+    """Waits until all is recorded, or says what waits and why."""
+    tracking, tracker = _tracker()
+    tracker.finish(tracking)
+
+
+def register(name: str, folder: Path, manifest_sha256: str, source: str) -> str:
+    """Registers a package, once for each manifest; returns what was done, for people.
+
+    Args:
+        name: The registered model's name.
+        folder: The package.
+        manifest_sha256: What tells one package from another.
+        source: Where it was published to.
+    """
+    tracking, tracker = _tracker()
+    done: str = tracker.register(tracking, name, folder, manifest_sha256, source)
+    return done
+
+
+def _tracker() -> tuple[Tracking, Any]:
+    """The settings and the module of the tracker that params.yaml names."""
     tracking = parse(Tracking, read_params().get("tracking", {}))
+    module_name = f"tasks.trackers.{tracking.name}"
     try:
-        tracker = importlib.import_module(f"tasks.trackers.{tracking.name}")
+        return tracking, importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name != f"tasks.trackers.{tracking.name}":
+        if error.name != module_name:
             raise
         names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
         raise SightlineError(f"tracking.name: got {tracking.name!r}, expected one of {', '.join(names)}") from None
-    tracker.record(tracking, stage, config, metrics, outputs)

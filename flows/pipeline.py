@@ -1,0 +1,164 @@
+"""The Prefect flow: composes params.yaml, runs each stage of DVC's graph as a task, then publishes.
+
+DVC holds the graph and the cache; the flow adds when each stage runs, its logs, its state and its artifacts.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from prefect import flow, get_run_logger, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, Failed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from pydantic import Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from flows import artifacts, compose, graph, project, storage
+from flows.graph import Stage
+from flows.output import Transcript, is_dvc, parse_progress
+from flows.processes import Processes
+from sightline.errors import SightlineError
+from tasks import trackers
+from tasks.stage import die_with_parent
+from tasks.trackers._spool import WATCH
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A parameter that names a file of conf/<name>; the form lists those that there are."""
+
+    name: str
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "enum": project.names(self.name, CONF)}
+
+
+class StageError(SightlineError):
+    """A stage failed; the message and the exit code are its own."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@flow(name="sightline", task_runner=cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner()), validate_parameters=True)
+def pipeline(
+    dataset: Annotated[str, Group("dataset"), Field(description="Where the images come from")] = str(
+        project.default("dataset", CONF)
+    ),
+    model: Annotated[str, Group("model"), Field(description="The architecture, and the recipe that trains it")] = str(
+        project.default("model", CONF)
+    ),
+    constraints: Annotated[str, Group("constraints"), Field(description="What the service must meet")] = str(
+        project.default("constraints", CONF)
+    ),
+    experiment: Annotated[
+        str | None, Field(description=f"Named overrides: {', '.join(project.names('experiment', CONF))}")
+    ] = None,
+    overrides: Annotated[
+        list[str], Field(description="Values that win over all others, as on the command line: train.epochs=5")
+    ] = [],  # noqa: B006  Prefect copies it into the form
+    publish: Annotated[bool, Field(description="Whether to push, copy and register what was packaged")] = True,
+) -> State[Any]:
+    """From a labelled dataset and constraints to the inference service that meets them."""
+    _end_with_runner()
+    chosen = {"dataset": dataset, "model": model, "constraints": constraints, "experiment": experiment}
+    try:
+        project.check()
+        with project.run_lock():
+            compose.write_params(as_overrides(chosen, overrides))
+            project.write_source()
+            storage.configure()
+            return _run_graph(graph.read(), publish)
+    except SightlineError as error:
+        return Failed(message=str(error), data=error)
+
+
+def as_overrides(chosen: dict[str, str | None], overrides: Sequence[str]) -> list[str]:
+    """The form's choices as Hydra's overrides; conf/config.yaml's own choice is none, so that an experiment may replace it."""
+    given = {override.partition("=")[0] for override in overrides}
+    picks = [
+        f"{group}={name}"
+        for group, name in chosen.items()
+        if name and group not in given and name != project.default(group, CONF)
+    ]
+    return [*picks, *overrides]
+
+
+def _run_graph(stages: Sequence[Stage], publish: bool) -> State[Any]:
+    """Runs the stages, each when those that it needs are done."""
+    futures: dict[str, PrefectFuture[Any]] = {}
+    with Processes() as processes:
+        for stage in stages:
+            named = run_stage.with_options(name=stage.name, task_run_name=stage.name)
+            needed = [futures[need] for need in stage.needs]
+            futures[stage.name] = named.submit(stage=stage, processes=processes, wait_for=needed, return_state=False)
+        for future in futures.values():
+            future.wait()
+    states = {name: future.state for name, future in futures.items()}
+    trackers.link_cached(project.stage_keys([name for name, state in states.items() if state.name == "Cached"]))
+    failed = {name: state for name, state in states.items() if state.is_failed() or state.is_crashed()}
+    if not failed and publish:
+        states["publish"] = run_publish(return_state=True)
+        failed = {name: state for name, state in states.items() if state.is_failed()}
+    trackers.finish()
+    if failed:
+        message = "\n".join(str(state.message) for state in failed.values())
+        codes = [getattr(state.result(raise_on_failure=False), "exit_code", 2) for state in failed.values()]
+        return Failed(message=message, data=StageError(message, max(codes)))
+    cached = sum(state.name == "Cached" for state in states.values())
+    return Completed(message=f"{len(stages)} stages, {cached} of them cached")
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def run_stage(stage: Stage, processes: Processes) -> State[Any]:
+    """Runs a stage of dvc.yaml by DVC, or takes its cached outputs."""
+    if not stage.changed:
+        artifacts.publish(stage)
+        return Completed(name="Cached", message="nothing that it depends on has changed")
+    logger, progress, transcript = get_run_logger(), artifacts.ProgressArtifacts(), Transcript(stage.name)
+
+    def on_line(line: str) -> None:
+        transcript.add(line)
+        logger.log(10 if is_dvc(line) else 20, line)
+        if step := parse_progress(line):
+            progress.update(step)
+
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", stage.name]
+    code = processes.run(command, on_line, env={WATCH: str(os.getpid())})
+    if code != 0:
+        message = transcript.message() if code > 0 else f"{stage.name}: ended by signal {-code}"
+        return Failed(message=message, data=StageError(message, transcript.exit_code()))
+    artifacts.publish(stage)
+    if transcript.ran:
+        return Completed(message="ran")
+    return Completed(name="Cached", message="DVC's cache holds what it would write")
+
+
+@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
+def run_publish() -> State[Any]:
+    """Pushes, copies and registers what was packaged, once for each manifest."""
+    from flows import publish
+
+    try:
+        done = publish.publish()
+    except SightlineError as error:
+        return Failed(message=str(error), data=error)
+    for line in done.lines:
+        get_run_logger().info(line)
+    return Completed(name="Completed" if done.is_new else "Cached", message="; ".join(done.lines))
+
+
+def _end_with_runner() -> None:
+    """A deployment's run ends with the process that serves it."""
+    if runtime.deployment.id:
+        die_with_parent()

@@ -1,0 +1,55 @@
+"""publish: what leaves the machine. Idempotent, keyed by the manifest's hash."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows import processes, storage
+from sightline.contract import MANIFEST_FILE, sha256_of
+from sightline.errors import SightlineError
+from tasks import trackers
+from tasks.schema import Package, parse, read_params
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was done.
+
+    Attributes:
+        is_new: Whether the package was not published before.
+        lines: One line an action, for people.
+    """
+
+    is_new: bool
+    lines: tuple[str, ...]
+
+
+def publish() -> Published:
+    """Pushes DVC's outputs, copies `dist/<name>/` to the storage, and registers it in the tracker.
+
+    Raises:
+        SightlineError: Nothing is packaged, or the storage or the tracker does not answer.
+    """
+    folder = Path("dist") / parse(Package, read_params().get("package", {})).name
+    manifest = folder / MANIFEST_FILE
+    if not manifest.is_file():
+        raise SightlineError(f"{manifest}: not there, nothing to publish: run `dvc repro`")
+    place = storage.read()
+    storage.check(place)
+    storage.configure()
+    pushed = _push()
+    digest = sha256_of(manifest)
+    url, is_new = storage.copy_package(folder, place, digest[:12])
+    copied = f"{'copied to' if is_new else 'there already:'} {url}"
+    registered = trackers.register(folder.name, folder, digest, url)
+    return Published(is_new, (pushed, copied, registered))
+
+
+def _push() -> str:
+    command = [sys.executable, "-m", "dvc", "push", "-r", storage.REMOTE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=processes.environment())
+    if done.returncode != 0:
+        errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        raise SightlineError(f"dvc push: {'; '.join(errors) or done.stderr.strip()}: `dvc push -v` says more")
+    return f"dvc push: {done.stdout.strip().splitlines()[-1] if done.stdout.strip() else 'done'}"

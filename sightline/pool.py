@@ -1,0 +1,126 @@
+"""A bounded first-in, first-out queue and its workers: one inference thread a core, each with a predictor of its own."""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sightline.errors import SightlineError
+from sightline.predictor import Predictor, Timings
+
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+class QueueFullError(SightlineError):
+    """As many requests wait as may."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A result, and how long its request waited and ran."""
+
+    result: dict[str, Any]
+    queue_ms: float
+    timings: Timings
+
+
+@dataclass(frozen=True)
+class _Job:
+    data: bytes
+    conf: float | None
+    future: "Future[Answer]" = field(default_factory=Future)
+    queued: float = field(default_factory=time.perf_counter)
+
+
+class Pool:
+    """Runs predictors in threads.
+
+    Args:
+        predictors: One a thread.
+        size: How many requests may wait beside those that run.
+    """
+
+    def __init__(self, predictors: Sequence[Predictor], size: int) -> None:
+        self.size = size
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(size)
+        self._warm: list[Future[None]] = [Future() for _ in predictors]
+        self._threads = [
+            threading.Thread(target=self._work, args=pair, name=f"inference-{index}", daemon=True)
+            for index, pair in enumerate(zip(predictors, self._warm, strict=True))
+        ]
+
+    def __len__(self) -> int:
+        return len(self._threads)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every worker has run its model.
+
+        Raises:
+            Exception: What stopped one of them from it.
+        """
+        warm = [future.result() is None if future.done() else False for future in self._warm]
+        return all(warm)
+
+    @property
+    def full(self) -> bool:
+        """Whether a request would be refused now."""
+        return self._jobs.full()
+
+    def start(self) -> None:
+        """Starts the threads; each runs its model on an empty image first."""
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, data: bytes, conf: float | None = None) -> "Future[Answer]":
+        """Queues an encoded image.
+
+        Raises:
+            QueueFullError: As many wait as may.
+        """
+        job = _Job(data, conf)
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            raise QueueFullError(f"{self.size} requests wait, which is the most: try again, or start more workers") from None
+        return job.future
+
+    def close(self) -> None:
+        """Answers what is queued, then ends the threads."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, predictor: Predictor, warm: "Future[None]") -> None:
+        try:
+            predictor.warm_up()
+        except Exception as error:  # noqa: BLE001  whoever asks whether the pool is ready gets it
+            warm.set_exception(error)
+        else:
+            warm.set_result(None)
+        while (job := self._jobs.get()) is not None:
+            if not job.future.set_running_or_notify_cancel():
+                continue
+            queue_ms = (time.perf_counter() - job.queued) * 1000
+            try:
+                result, timings = predictor.timed(job.data, job.conf)
+            except Exception as error:  # noqa: BLE001  whoever waits for the answer gets it
+                job.future.set_exception(error)
+            else:
+                job.future.set_result(Answer(result, queue_ms, timings))
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its affinity, and the quota of its container."""
+    cores = len(os.sched_getaffinity(0))
+    if CGROUP_QUOTA.is_file():
+        quota, period = CGROUP_QUOTA.read_text(encoding="ascii").split()
+        if quota != "max":
+            cores = min(cores, int(quota) // int(period))
+    return max(1, cores)

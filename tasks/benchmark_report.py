@@ -1,0 +1,85 @@
+"""The benchmark as files: benchmark.json, .csv, .md, and accuracy against latency as a plot."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from sightline.contract import dump_json
+from tasks.metrics import FITNESS
+
+JSON_FILE: Final = "benchmark.json"
+COLUMNS: Final = (
+    "candidate", "engine", "precision", "shipped", "status", "message", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "throughput",
+    "rss_mb", "size_mb", "load_ms", "first_ms", "samples", "drop", "licence", "fitness",
+)  # fmt: skip
+READABLE: Final = ("p50_ms", "p95_ms", "p99_ms", "throughput", "rss_mb", "size_mb", "load_ms", "drop")
+
+
+def write(folder: Path, table: Mapping[str, Any]) -> None:
+    """Writes the four files into `folder`.
+
+    Args:
+        folder: Where to.
+        table: `machine`, `task`, `model`, and `rows`; a row need not have every column.
+    """
+    columns = list(dict.fromkeys([*COLUMNS, *(key for row in table["rows"] for key in row)]))
+    rows = [{column: row.get(column) for column in columns} for row in table["rows"]]
+    (folder / JSON_FILE).write_text(dump_json({**table, "rows": rows}), encoding="utf-8")
+    with (folder / "benchmark.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "benchmark.md").write_text(to_markdown(table, rows), encoding="utf-8")
+    _plot(folder / "accuracy_latency.png", rows, FITNESS[table["task"]])
+
+
+def to_markdown(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table that a person reads."""
+    machine, metric = table["machine"], FITNESS[table["task"]]
+    head = ["candidate", metric, *READABLE, "status"]
+    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 2)}---|"]
+    for row in rows:
+        status = row["status"] + (f": {row['message']}" if row["message"] else "")
+        name = row["candidate"] if row["shipped"] else f"{row['candidate']} (reference)"
+        cells = [name, *(_cell(row[column]) for column in ("fitness", *READABLE)), status.replace("|", "/")]
+        lines.append(f"| {' | '.join(cells)} |")
+    libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
+    return "\n".join(
+        [
+            f"# Benchmark of {table['model']}",
+            "",
+            *lines,
+            "",
+            "Latency: bytes of an image file to its result, one request in flight, images of the validation split. "
+            "throughput: images/s. rss_mb: peak resident memory of the process. drop: loss of the metric to the reference.",
+            "",
+            f"Machine: {machine['name']}, {machine['memory_gb']} GB, governor {machine['governor'] or 'unknown'}, "
+            f"{machine['system']}, Python {machine['python']}, {libraries}.",
+            "",
+        ]
+    )
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if abs(value) < 1 else f"{value:.1f}"
+
+
+def _plot(path: Path, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for row in rows:
+        if row["status"] == "ok":
+            axes.scatter(row["p99_ms"], row["fitness"], marker="o" if row["shipped"] else "x", label=row["candidate"])
+    axes.set(xlabel="p99 latency, ms", ylabel=metric, xlim=(0, None))
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    plt.close(figure)

@@ -1,0 +1,146 @@
+"""evolve: searches hyperparameters from the baseline's weights; the champion is the best of the baseline and the trials."""
+
+import csv
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from tasks import models, stage, strategies
+from tasks.evaluate import evaluate_checkpoint
+from tasks.journal import Journal
+from tasks.progress import Progress
+from tasks.schema import Dimension, Model, Section, Strategy, Train
+from tasks.tables import Dataset
+
+MAX_REPEATS: Final = 100
+"""Proposals in a row that were tried before, after which the space counts as exhausted."""
+Record = dict[str, Any]
+"""A line of the journal: the `values` of what is searched, and the `metrics`, none where the training diverged."""
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Paths:
+    raw: Path
+    dataset: Path
+    baseline: Path
+    model: stage.Output
+    report: stage.Output
+    work: stage.Work
+
+
+class Config(Section):
+    model: Model
+    train: Train
+    space: dict[str, Dimension]
+    strategy: Strategy
+
+
+def evolve(paths: Paths, config: Config) -> stage.Metrics:
+    """Writes the champion's checkpoint folder with best_hyperparameters.yaml, and the report: trials.csv and a picture.
+
+    Trial 0 is the baseline, which stays the champion unless a trial has a better fitness on the validation split.
+    """
+    dataset = Dataset.read(paths.raw, paths.dataset)
+    family = models.load(config.model, dataset.classes)
+    journal = Journal(paths.work / "trials.jsonl")
+    if not journal.records:
+        metrics = evaluate_checkpoint(paths.baseline, dataset.samples("val"), "evolve: baseline").metrics
+        journal.append({"values": strategies.values_of(config.train, config.space), "metrics": metrics})
+    epochs = config.strategy.epochs
+    with Progress("evolve", config.strategy.trials * epochs, "epochs", done=(len(journal.records) - 1) * epochs) as progress:
+        for values in proposals(config, journal.records):
+            recipe = strategies.with_values(config.train, values).model_copy(update={"epochs": epochs})
+            journal.append(
+                {"values": values, "metrics": run_trial(paths, family, dataset, recipe, len(journal.records), progress)}
+            )
+            best = best_of(journal.records)
+            for loser in range(1, len(journal.records)):
+                if loser != best:
+                    shutil.rmtree(trial_folder(paths, loser), ignore_errors=True)
+            skipped = epochs * (len(journal.records) - 1) - progress.done
+            progress.update(skipped, f"best fitness {fitness_of(journal.records[best]):.4f} in trial {best}")
+    return write_champion(paths, family, journal.records)
+
+
+def proposals(config: Config, records: Sequence[Record]) -> Iterator[dict[str, strategies.Value]]:
+    """Hyperparameters to try; each one's result is in `records` when the next is asked for.
+
+    What `records` holds already is told to the strategy again, and so is a proposal that was tried before.
+    """
+    strategy = strategies.load(config.strategy, config.space, strategies.values_of(config.train, config.space))
+    tried: dict[tuple[strategies.Value, ...], float] = {}
+    repeats = 0
+    while len(tried) < config.strategy.trials and repeats < MAX_REPEATS:
+        values = strategy.ask()
+        key = tuple(values.values())
+        repeats = repeats + 1 if key in tried else 0
+        if key not in tried:
+            if len(tried) + 1 == len(records):
+                yield values
+            tried[key] = fitness_of(records[len(tried) + 1])
+        strategy.tell(tried[key])
+
+
+def run_trial(paths: Paths, family: models.Family, dataset: Dataset, recipe: Train, trial: int, progress: Progress) -> Metrics:
+    """Trains from the baseline's weights and measures; a training that diverges has no metrics."""
+    folder = trial_folder(paths, trial)
+    folder.mkdir(exist_ok=True)
+
+    def on_epoch(epoch: int, values: Mapping[str, float]) -> None:
+        progress.update(1, f"trial {trial}, epoch {epoch}")
+
+    start, out = paths.baseline / models.WEIGHTS_FILE, folder / models.WEIGHTS_FILE
+    try:
+        family.fit(dataset, recipe, start=start, work=folder, out=out, on_epoch=on_epoch)
+    except models.DivergedError as error:
+        print(f"evolve: trial {trial}: {error}", flush=True)
+        return {}
+    family.describe(folder)
+    return evaluate_checkpoint(folder, dataset.samples("val"), f"evolve: trial {trial}").metrics
+
+
+def write_champion(paths: Paths, family: models.Family, records: Sequence[Record]) -> dict[str, float]:
+    """Writes the champion and the report; returns the champion's metrics."""
+    from tasks import plots
+
+    best = best_of(records)
+    for folder in (paths.model, paths.report):
+        folder.mkdir(parents=True)
+    weights = trial_folder(paths, best) / models.WEIGHTS_FILE
+    shutil.copyfile(weights, paths.model / models.WEIGHTS_FILE)
+    family.describe(paths.model)
+    hyperparameters = yaml.safe_dump(records[best]["values"], sort_keys=False)
+    (paths.model / "best_hyperparameters.yaml").write_text(hyperparameters, encoding="utf-8")
+    names = list(records[0]["metrics"])
+    with (paths.report / "trials.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trial", *records[0]["values"], *names, "is_best"])
+        for trial, record in enumerate(records):
+            figures = [f"{record['metrics'].get(name, 0.0):.6g}" for name in names]
+            writer.writerow([trial, *record["values"].values(), *figures, str(trial == best).lower()])
+    plots.trials([fitness_of(record) for record in records], paths.report / "tune_fitness.png")
+    return {**records[best]["metrics"], "baseline_fitness": fitness_of(records[0]), "best_trial": best}
+
+
+def trial_folder(paths: Paths, trial: int) -> Path:
+    """Where a trial's weights are; trial 0 is the baseline."""
+    return paths.work / f"trial{trial}" if trial else paths.baseline
+
+
+def fitness_of(record: Record) -> float:
+    """0-1; 0 for a training that diverged."""
+    return float(record["metrics"].get("fitness", 0.0))
+
+
+def best_of(records: Sequence[Record]) -> int:
+    """The trial with the best fitness, of equal ones the first."""
+    return max(range(len(records)), key=lambda trial: fitness_of(records[trial]))
+
+
+if __name__ == "__main__":
+    stage.main(evolve)

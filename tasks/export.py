@@ -1,0 +1,120 @@
+"""export: the champion as ONNX files of the runtime contract, each compared with the checkpoint before it may go on."""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sightline.contract import ModelDescription, describe_file, dump_json
+from sightline.errors import AnswerIsNo, SightlineError
+from tasks import models, schema, stage
+from tasks.draw import draw
+from tasks.graph import Graphs, export_parts, finish, join, write
+from tasks.models import WEIGHTS_FILE
+from tasks.parity import Gate, Parity
+from tasks.quantise import calibration, quantise
+from tasks.tables import Dataset, Sample
+
+if TYPE_CHECKING:
+    import onnx
+
+FILES: Final = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
+PARITY_FILE: Final = "parity.json"
+REPRODUCE: Final = "dvc repro --force --single-item export"
+
+
+@dataclass(frozen=True)
+class Paths:
+    raw: Path
+    dataset: Path
+    champion: Path
+    model: stage.Output
+    report: stage.Output
+
+
+class Config(schema.Section):
+    model: schema.Model
+    export: schema.Export
+
+
+def export(paths: Paths, config: Config) -> dict[str, float]:
+    """Writes a file for each precision that passes; what fails is left out, and kept in the report.
+
+    Raises:
+        AnswerIsNo: No precision passes.
+    """
+    _check(config.export)
+    dataset = Dataset.read(paths.raw, paths.dataset)
+    training = draw(dataset.samples("train"), config.export.calibration_images)
+    description = replace(ModelDescription.read(paths.champion), conf=config.export.conf, calibration=calibration(training))
+    parts = models.load(config.model, description.classes).parts(paths.champion / WEIGHTS_FILE)
+    validation = draw(dataset.samples("val"), config.export.parity_images)
+    gate = Gate(paths.champion, parts, validation, threads=len(os.sched_getaffinity(0)))
+    graphs = export_parts(parts, description)
+    paths.report.mkdir()
+    verdicts: dict[str, Parity] = {}
+    for precision in config.export.precisions:
+        folder = paths.report / "failed" / precision
+        folder.mkdir(parents=True)
+        for whole in _attempts(graphs, precision, training, description):
+            write(finish(whole, description), folder / FILES[precision])
+            replace(description, files={precision: describe_file(folder / FILES[precision])}).write(folder)
+            verdicts[precision] = gate.judge(whole, folder, precision, config.export.max_drop[precision])
+            if verdicts[precision].passed:
+                break
+    _report(verdicts, paths.report)
+    _keep(verdicts, description, paths)
+    return {f"{name}/{key}": getattr(verdict, key) for name, verdict in verdicts.items() for key in ("metric", "drop")}
+
+
+def _attempts(
+    graphs: Graphs, precision: str, training: Sequence[Sample], description: ModelDescription
+) -> "Iterator[onnx.ModelProto]":
+    """The graphs to try for a precision, the best first, before NMS."""
+    if precision == "fp32":
+        yield join(graphs)
+        return
+    for spare_last in (False, True):
+        yield join(quantise(graphs, training, description.input, spare_last))
+
+
+def _report(verdicts: dict[str, Parity], report: Path) -> None:
+    """Writes parity.json."""
+    entries = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
+    for name, entry in entries.items():
+        if not verdicts[name].passed:
+            entry |= {"kept": f"failed/{name}", "reproduce": REPRODUCE}
+    (report / PARITY_FILE).write_text(dump_json(entries), encoding="utf-8")
+
+
+def _keep(verdicts: dict[str, Parity], description: ModelDescription, paths: Paths) -> None:
+    """Moves the files that passed into the model folder and describes them."""
+    passed = [name for name, verdict in verdicts.items() if verdict.passed]
+    for name, verdict in verdicts.items():
+        print(f"export: {name} {'passed' if verdict.passed else f'left out: {verdict.message}'}", flush=True)
+    if not passed:
+        raise AnswerIsNo(f"no precision passes parity, see {PARITY_FILE} in the report: raise export.max_drop, or train longer")
+    paths.model.mkdir()
+    for name in passed:
+        shutil.move(paths.report / "failed" / name / FILES[name], paths.model / FILES[name])
+        shutil.rmtree(paths.report / "failed" / name)
+    if len(passed) == len(verdicts):
+        (paths.report / "failed").rmdir()
+    files = {name: describe_file(paths.model / FILES[name]) for name in passed}
+    replace(description, files=files, calibration=description.calibration if "int8" in files else None).write(paths.model)
+
+
+def _check(config: schema.Export) -> None:
+    unknown = [name for name in config.precisions if name not in FILES]
+    if unknown or not config.precisions:
+        raise SightlineError(f"export.precisions: got {', '.join(unknown) or 'none'}, expected some of {', '.join(FILES)}")
+    missing = [name for name in config.precisions if name not in config.max_drop]
+    if missing:
+        raise SightlineError(f"export.max_drop: no value for {', '.join(missing)}: set export.max_drop.{missing[0]}")
+
+
+if __name__ == "__main__":
+    stage.main(export)

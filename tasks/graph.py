@@ -1,0 +1,166 @@
+"""The runtime graph in ONNX: pre, core and post exported one by one, so that the core alone can be quantised, then joined."""
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sightline.contract import ModelDescription
+from sightline.errors import SightlineError
+from tasks.models import Parts
+from tasks.nms import append_nms
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import Tensor, nn
+
+OPSET: Final = 20
+IR_VERSION: Final = 10  # what opset 20 came with or later; older runtimes refuse newer ones
+BATCH: Final = "batch"
+RAW_OUTPUTS: Final = {"classify": ("probabilities",), "detect": ("raw_boxes", "raw_scores")}
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The three parts of `tasks.models.Parts` as ONNX models, joined by the names of their inputs and outputs."""
+
+    pre: "onnx.ModelProto"
+    core: "onnx.ModelProto"
+    post: "onnx.ModelProto"
+
+
+def export_parts(parts: Parts, description: ModelDescription) -> Graphs:
+    """Exports the parts, with a batch of any size and all else fixed.
+
+    Raises:
+        SightlineError: A part uses an operator that ONNX does not have, or fixes the batch; the message names it.
+    """
+    import torch
+
+    spec = description.input
+    images = torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8)  # 2: torch.export takes 1 for a constant
+    with torch.inference_mode():
+        pixels = parts.pre(images)
+        raw = parts.core(pixels)
+    maps = raw if isinstance(raw, tuple) else (raw,)
+    map_names = [f"map_{index}" for index in range(len(maps))]
+    return Graphs(
+        pre=_export("pre", parts.pre, (images,), ["images"], ["pixels"]),
+        core=_export("core", parts.core, (pixels.clone(),), ["pixels"], map_names),
+        post=_export("post", parts.post, tuple(tensor.clone() for tensor in maps), map_names, RAW_OUTPUTS[description.task]),
+    )
+
+
+def join(graphs: Graphs) -> "onnx.ModelProto":
+    """The whole graph as far as `RAW_OUTPUTS`, for a detector before NMS."""
+    from onnx import compose
+
+    whole = graphs.pre
+    for part in (graphs.core, graphs.post):
+        names = [(value.name, value.name) for value in part.graph.input]
+        whole = compose.merge_models(whole, part, io_map=names)
+    return whole
+
+
+def finish(whole: "onnx.ModelProto", description: ModelDescription) -> "onnx.ModelProto":
+    """The graph of `sightline.contract`, checked, without what differs between two exports of the same weights.
+
+    Raises:
+        SightlineError: The batch or the outputs are not as the contract wants them.
+    """
+    import onnx
+
+    if description.task == "detect":
+        whole = append_nms(whole, description.iou, description.max_det)
+    whole = _strip(whole, description.name)
+    onnx.checker.check_model(whole, full_check=True)
+    fixed = [value.name for value in _batched(whole) if value.type.tensor_type.shape.dim[0].dim_param != BATCH]
+    if fixed:
+        raise SightlineError(f"{description.name}: {', '.join(fixed)} with a fixed batch, expected any: fix the model's parts")
+    outputs = tuple(value.name for value in whole.graph.output)
+    if outputs != description.outputs:
+        raise SightlineError(
+            f"{description.name}: got outputs {outputs}, expected {description.outputs}: fix the model's parts"
+        )
+    return whole
+
+
+def write(model: "onnx.ModelProto", path: Path) -> None:
+    """Writes a model; the same model gives the same bytes."""
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _export(
+    part: str, module: "nn.Module", inputs: "tuple[Tensor, ...]", input_names: Sequence[str], output_names: Sequence[str]
+) -> "onnx.ModelProto":
+    import torch
+    from onnx import compose
+
+    batch = torch.export.Dim(BATCH)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*axis name: batch will not be used", category=UserWarning)
+        try:
+            program = torch.onnx.export(
+                _positional(module),
+                inputs,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(input_names),
+                output_names=list(output_names),
+                dynamic_shapes=(tuple({0: batch} for _ in inputs),),
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise SightlineError(f"{part} of the model: {_reason(error)}: write it without, in tasks/models") from error
+    assert program is not None
+    model = _strip(program.model_proto, part)
+    return compose.add_prefix(model, f"{part}/", rename_inputs=False, rename_outputs=False)
+
+
+def _positional(module: "nn.Module") -> "nn.Module":
+    """The module with one signature, `forward(*tensors)`, so that all parts are exported alike."""
+    from torch import nn
+
+    class Positional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+        def forward(self, *tensors: "Tensor") -> Any:
+            return self.inner(*tensors)
+
+    return Positional().eval()
+
+
+def _reason(error: BaseException) -> str:
+    """The operator that has no ONNX form, or else the innermost message."""
+    chain = [error]
+    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(inner)
+    for link in chain:
+        if found := re.search(
+            r"No (?:ONNX function|decompositions) .*?((?:aten|torchvision|prims)[.:]+[\w.]+)", str(link), re.DOTALL
+        ):
+            return f"operator {found[1]} has no ONNX form"
+    return f"cannot be exported ({str(chain[-1]).strip().splitlines()[0]})"
+
+
+def _batched(model: "onnx.ModelProto") -> "Iterator[onnx.ValueInfoProto]":
+    yield from (value for value in model.graph.input if value.name != "conf")
+    yield from model.graph.output
+
+
+def _strip(model: "onnx.ModelProto", name: str) -> "onnx.ModelProto":
+    """Drops producers, documentation and metadata (dynamo's hold source paths), and names the graph."""
+    graph = model.graph
+    for item in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    for field in ("producer_name", "producer_version", "model_version", "domain"):
+        model.ClearField(field)
+    model.ir_version = IR_VERSION
+    graph.name = name
+    return model

@@ -1,0 +1,172 @@
+"""Accuracy: COCO's figures by pycocotools for detectors, torchmetrics' for classifiers."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.postprocess import Detections
+from tasks.tables import Sample
+
+FITNESS: Final = {"detect": "mAP50-95", "classify": "accuracy_top1"}
+RECALLS: Final = np.linspace(0, 1, 101)
+"""Where COCO interpolates precision."""
+MAX_DET: Final = 100
+"""Detections of a class and an image that count, as in COCO."""
+_COUNTS, _IGNORED = 1.0, 0.0  # areas: pycocotools ignores what lies outside the range of areas, and matches it as usual
+
+
+@dataclass(frozen=True)
+class Average:
+    """Average precision as COCO defines it.
+
+    Attributes:
+        metrics: `mAP50`, `mAP50-95`, `precision`, `recall`, `f1`, `conf` and `AP50/<class>`, all 0-1.
+        curves: Precision at an IoU of 0.5, float64 (101,) at `RECALLS`, of each class that has an object.
+    """
+
+    metrics: dict[str, float]
+    curves: dict[str, NDArray[np.float64]]
+
+
+def detection(samples: Sequence[Sample], found: Sequence[Detections], classes: Sequence[str]) -> Average:
+    """Measures detections against the ground truth.
+
+    Crowd regions and VOC's difficult objects are neither hit nor missed. A class without an object in `samples` is left out of
+    the means. Precision, recall and f1 are taken at an IoU of 0.5, over all classes together, at the score `conf` where f1 is
+    best.
+
+    Args:
+        samples: The ground truth.
+        found: The detections of each sample, in its pixels.
+        classes: Class names.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = _run_pycocotools(samples, found, len(classes))
+    precision = evaluation.eval["precision"][:, :, :, 0, 0]  # (IoU, recall, class), -1 where the class has no object
+    present = [index for index in range(len(classes)) if precision[0, 0, index] >= 0]
+    curves = {classes[index]: precision[0, :, index] for index in present}
+    metrics = {
+        "mAP50": float(precision[0][:, present].mean()) if present else 0.0,
+        "mAP50-95": float(precision[:, :, present].mean()) if present else 0.0,
+        **_best_f1(evaluation),
+        **{f"AP50/{name}": float(curve.mean()) for name, curve in curves.items()},
+    }
+    return Average(metrics, curves)
+
+
+def classification(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> dict[str, float]:
+    """`accuracy_top1`, and `f1`, the mean over the classes.
+
+    Args:
+        labels: int64 (M,), the ground truth.
+        predicted: int64 (M,), the most probable class of each image.
+        classes: C.
+    """
+    import torch
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+
+    pair = torch.from_numpy(predicted), torch.from_numpy(labels)
+    return {
+        "accuracy_top1": float(multiclass_accuracy(*pair, num_classes=classes, average="micro")),
+        "f1": float(multiclass_f1_score(*pair, num_classes=classes, average="macro")),
+    }
+
+
+def _run_pycocotools(samples: Sequence[Sample], found: Sequence[Detections], classes: int) -> Any:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth: list[dict[str, Any]] = []
+    detections: list[dict[str, Any]] = []
+    for image, (sample, result) in enumerate(zip(samples, found, strict=True)):
+        areas = np.where(sample.difficult, _IGNORED, _COUNTS)
+        for box, label, crowd, area in zip(sample.boxes, sample.labels, sample.crowd, areas, strict=True):
+            truth.append({**_entry(image, label, box, len(truth)), "iscrowd": int(crowd), "area": area})
+        for box, label, score in zip(result.boxes, result.labels, result.scores, strict=True):
+            detections.append({**_entry(image, label, box, len(detections)), "score": float(score), "area": _COUNTS})
+    evaluation = COCOeval(iouType="bbox")
+    for side, annotations in (("cocoGt", truth), ("cocoDt", detections)):
+        index = COCO()
+        index.dataset = {
+            "images": [{"id": image} for image in range(len(samples))],
+            "categories": [{"id": label} for label in range(classes)],
+            "annotations": annotations,
+        }
+        index.createIndex()
+        setattr(evaluation, side, index)
+    evaluation.params.imgIds, evaluation.params.catIds = list(range(len(samples))), list(range(classes))
+    evaluation.params.maxDets, evaluation.params.areaRng, evaluation.params.areaRngLbl = [MAX_DET], [[0.5, 2.0]], ["all"]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return evaluation
+
+
+def _entry(image: int, label: np.int64, box: NDArray[np.floating[Any]], count: int) -> dict[str, Any]:
+    xmin, ymin, xmax, ymax = (float(value) for value in box)
+    # An id of 0 means "unmatched" to pycocotools.
+    return {"id": count + 1, "image_id": image, "category_id": int(label), "bbox": [xmin, ymin, xmax - xmin, ymax - ymin]}
+
+
+def _best_f1(evaluation: Any) -> dict[str, float]:
+    """Precision, recall and f1 over all classes at an IoU of 0.5, at the threshold `conf` where f1 is best."""
+    results = [result for result in evaluation.evalImgs if result is not None]
+    objects = int(sum(np.count_nonzero(result["gtIgnore"] == 0) for result in results))
+    scores = np.concatenate([np.asarray(result["dtScores"], float) for result in results]) if results else np.empty(0)
+    if not objects or not len(scores):
+        return {"precision": 0.0, "recall": 0.0, "f1": 0.0, "conf": 0.0}
+    ignored = np.concatenate([result["dtIgnore"][0] for result in results]).astype(bool)
+    matched = np.concatenate([result["dtMatches"][0] for result in results]) > 0
+    order = np.argsort(-scores[~ignored], kind="stable")
+    hits, scores = np.cumsum(matched[~ignored][order]), scores[~ignored][order]
+    if not len(hits):
+        return {"precision": 0.0, "recall": 0.0, "f1": 0.0, "conf": 0.0}
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + objects)
+    best = int(np.argmax(f1))
+    return {
+        "precision": float(hits[best] / (best + 1)),
+        "recall": float(hits[best] / objects),
+        "f1": float(f1[best]),
+        "conf": float(scores[best]),
+    }
+
+
+def detection_confusion(
+    samples: Sequence[Sample], found: Sequence[Detections], classes: int, conf: float, iou: float = 0.5
+) -> NDArray[np.int64]:
+    """Counts int64 (C + 1, C + 1) of (true, predicted) at the threshold `conf`; the last row and column are the background.
+
+    Best score first, a detection takes the free object that it overlaps most, of whatever class, from `iou` on. Crowd regions
+    and difficult objects do not count, nor do the detections on them.
+    """
+    matrix = np.zeros((classes + 1, classes + 1), np.int64)
+    for sample, result in zip(samples, found, strict=True):
+        overlaps = box_iou(sample.boxes, result.boxes.astype(np.float64))
+        taken = np.zeros(len(sample.boxes), bool)
+        skipped = sample.crowd | sample.difficult
+        for index in np.flatnonzero(result.scores >= conf):
+            free = np.where(taken, 0.0, overlaps[:, index])
+            best = int(np.argmax(free)) if len(free) else -1
+            if best < 0 or free[best] < iou:
+                matrix[classes, result.labels[index]] += 1
+            elif not skipped[best]:
+                taken[best] = True
+                matrix[sample.labels[best], result.labels[index]] += 1
+        for label in sample.labels[~taken & ~skipped]:
+            matrix[label, classes] += 1
+    return matrix
+
+
+def box_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union, float64 (M, K), of boxes (M, 4) and (K, 4), xyxy."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    inside = np.clip(high - low, 0, None).prod(axis=2)
+    areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1) for boxes in (first, second)]
+    union = areas[0][:, None] + areas[1][None, :] - inside
+    overlap: NDArray[np.float64] = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    return overlap

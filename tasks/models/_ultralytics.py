@@ -1,0 +1,240 @@
+"""Ultralytics' networks, losses and augmentation, in a training loop that is deterministic and resumes bit by bit.
+
+Ultralytics' own trainer keeps half-precision checkpoints, validates, and calls integrations; this loop keeps what it takes to
+go on as if nothing had happened. Nothing is downloaded, and the dataset's folders are only read.
+"""
+
+import math
+import os
+from copy import copy
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from sightline.contract import Input
+from sightline.errors import MissingExtraError, SightlineError
+from sightline.preprocess import decode, prepare
+from tasks import schema
+from tasks.models import DivergedError, OnEpoch
+from tasks.models._torch import (
+    deterministic,
+    device_of,
+    is_bf16,
+    is_over,
+    keep_freed_memory,
+    learning_rate,
+    optimizer_of,
+    save,
+    seed_epoch,
+    start_from,
+)
+from tasks.tables import Sample
+
+os.environ.setdefault("YOLO_CONFIG_DIR", str(Path("work/ultralytics").resolve()))
+os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false")
+try:
+    from ultralytics.cfg import get_cfg
+    from ultralytics.data.dataset import YOLODataset
+    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.utils.torch_utils import ModelEMA
+except ModuleNotFoundError as error:
+    if error.name != "ultralytics":
+        raise
+    raise MissingExtraError("ultralytics", "yolo") from None
+
+AUGMENT: Final = (
+    "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective", "flipud", "fliplr", "mosaic", "mixup",
+    "cutmix", "close_mosaic",
+)  # fmt: skip
+MAX_GRADIENT_NORM: Final = 10.0  # as Ultralytics clips
+AVERAGE_DECAY: Final = 0.9999
+AVERAGE_TAU: Final = 2000
+
+
+class Images(YOLODataset):
+    """A split in memory, decoded once, in the form that Ultralytics' augmentation takes.
+
+    Args:
+        samples: The images; regions marked as crowd are no objects to learn.
+        config: The input's size and how an image is brought to it.
+        hyp: Ultralytics' settings.
+        classes: Class names.
+    """
+
+    ims: list[Any]
+    im_hw0: list[Any]
+    im_hw: list[Any]
+
+    def __init__(self, samples: list[Sample], config: schema.Model, hyp: Any, classes: tuple[str, ...]) -> None:
+        self.samples = samples
+        names = {"names": dict(enumerate(classes))}
+        super().__init__(img_path="", data=names, imgsz=config.imgsz, augment=True, hyp=hyp, batch_size=hyp.batch)
+        for index, sample in enumerate(samples):
+            image = _resize(decode(sample.path.read_bytes()), config)
+            self.ims[index] = np.ascontiguousarray(image[:, :, ::-1])  # BGR
+            self.im_hw0[index], self.im_hw[index] = (sample.height, sample.width), image.shape[:2]
+        self.cache = "ram"  # mosaic then draws from all images, not from those seen last
+        self.transforms = self.build_transforms(hyp)
+
+    def get_img_files(self, img_path: Any) -> list[str]:
+        """The images' paths."""
+        return [str(sample.path) for sample in self.samples]
+
+    def get_labels(self) -> list[dict[str, Any]]:
+        """The ground truth as xywh, shares of the image."""
+        return [_label(sample) for sample in self.samples]
+
+
+def _resize(image: NDArray[np.uint8], config: schema.Model) -> NDArray[np.uint8]:
+    """The image at the size that the evaluation transform gives it, before it is padded."""
+    height, width = image.shape[:2]
+    if config.resize == "letterbox":
+        scale = config.imgsz / max(height, width)
+        height, width = (max(1, math.floor(side * scale + 0.5)) for side in (height, width))
+    else:
+        height = width = config.imgsz
+    return prepare(image, Input(height, width, "stretch", config.kernel))[0]
+
+
+def _label(sample: Sample) -> dict[str, Any]:
+    boxes = sample.boxes[~sample.crowd] / np.tile([sample.width, sample.height], 2)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return {
+        "im_file": str(sample.path),
+        "shape": (sample.height, sample.width),
+        "cls": sample.labels[~sample.crowd, None].astype(np.float32),
+        "bboxes": np.hstack([(low + high) / 2, high - low]).astype(np.float32),
+        "segments": [],
+        "keypoints": None,
+        "normalized": True,
+        "bbox_format": "xywh",
+    }
+
+
+def build(config: schema.Model, classes: tuple[str, ...]) -> Any:
+    """The network with random weights, its head for `classes`: an nn.Module, whose attributes are Ultralytics' own."""
+    return cast("Any", DetectionModel)(f"{config.arch}.yaml", nc=len(classes), verbose=False)
+
+
+def settings(recipe: schema.Train) -> Any:
+    """Ultralytics' settings for `recipe`; an augmentation that is not named is off.
+
+    Raises:
+        SightlineError: An augmentation that Ultralytics does not have, or a value that it does not take.
+    """
+    unknown = sorted(set(recipe.augment) - set(AUGMENT))
+    if unknown:
+        raise SightlineError(f"train.augment: got {', '.join(unknown)}, expected some of {', '.join(AUGMENT)}")
+    augment = {name: recipe.augment.get(name, 0.0) for name in AUGMENT}
+    augment["close_mosaic"] = int(augment["close_mosaic"])
+    try:
+        return get_cfg(overrides={**augment, "batch": recipe.batch, "deterministic": True, "augmentations": []})
+    except (TypeError, ValueError) as error:
+        raise SightlineError(f"train.augment: {error}") from None
+
+
+def fit(
+    config: schema.Model,
+    classes: tuple[str, ...],
+    samples: list[Sample],
+    recipe: schema.Train,
+    *,
+    start: Path | None,
+    work: Path,
+    out: Path,
+    on_epoch: OnEpoch,
+) -> None:
+    """Trains a detector on `samples`; see `tasks.models.Family.fit`."""
+    keep_freed_memory()
+    seed_epoch(recipe.seed, 0)
+    device, hyp = device_of(recipe.device), settings(recipe)
+    model = build(config, classes)
+    if start or config.pretrained:
+        start_from(model, start or Path(str(config.pretrained)))
+    model.args = hyp
+    model.to(device, memory_format=torch.channels_last).train()
+    state = _State(model, recipe)
+    state.resume(work / "checkpoint.pt")
+    for epoch, losses in enumerate(state.history, 1):
+        on_epoch(epoch, losses)
+    if not is_over(state.history, recipe):
+        dataset = Images(samples, config, hyp, classes)
+        with deterministic():
+            while not is_over(state.history, recipe):
+                state.history.append(_epoch(state, dataset, recipe, len(state.history) + 1))
+                state.save(work / "checkpoint.pt")
+                on_epoch(len(state.history), state.history[-1])
+    save({name: value.cpu().contiguous() for name, value in state.average.ema.state_dict().items()}, out)
+
+
+class _State:
+    """All that an epoch changes."""
+
+    def __init__(self, model: Any, recipe: schema.Train) -> None:
+        self.model, self.recipe = model, recipe
+        self.optimizer = optimizer_of(model, recipe)
+        self.average = cast("Any", ModelEMA)(model, decay=AVERAGE_DECAY, tau=AVERAGE_TAU)
+        self.history: list[dict[str, float]] = []
+
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint in full precision."""
+        parts: dict[str, Any] = {"model": self.model, "average": self.average.ema, "optimizer": self.optimizer}
+        content = {name: part.state_dict() for name, part in parts.items()}
+        save({**content, "updates": self.average.updates, "history": self.history}, path)
+
+    def resume(self, path: Path) -> None:
+        """Goes on from a checkpoint, where there is one."""
+        if not path.is_file():
+            return
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(content["model"])
+        self.average.ema.load_state_dict(content["average"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.average.updates, self.history = content["updates"], content["history"]
+
+
+def _epoch(state: _State, dataset: Images, recipe: schema.Train, epoch: int) -> dict[str, float]:
+    """Trains one epoch; returns the mean of each loss, and the last learning rate."""
+    seed_epoch(recipe.seed, epoch)
+    hyp = copy(state.model.args)
+    if epoch > recipe.epochs - hyp.close_mosaic:
+        dataset.close_mosaic(hyp)
+    loader = DataLoader(
+        dataset,
+        recipe.batch,
+        shuffle=True,
+        num_workers=recipe.workers,
+        collate_fn=dataset.collate_fn,
+        drop_last=len(dataset) >= recipe.batch,
+    )
+    device = next(state.model.parameters()).device
+    bf16 = is_bf16(recipe, device)
+    total: dict[str, float] = {}
+    for index, batch in enumerate(loader):
+        rate = learning_rate(recipe, epoch - 1 + index / len(loader))
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        images = batch["img"].to(device, torch.float32).div_(255).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            predictions = state.model(images)
+        predictions = {name: _as_float32(value) for name, value in predictions.items()}
+        losses, items = state.model.loss(batch, predictions)
+        if not torch.isfinite(losses).all():
+            raise DivergedError(f"epoch {epoch}: the loss is not finite: lower train.lr0 (now {recipe.lr0})")
+        state.optimizer.zero_grad()
+        losses.sum().backward()
+        nn.utils.clip_grad_norm_(state.model.parameters(), MAX_GRADIENT_NORM)
+        state.optimizer.step()
+        state.average.update(state.model)
+        for name, value in items.items():
+            total[name] = total.get(name, 0.0) + float(value)
+    return {**{f"train/{name}": value / len(loader) for name, value in total.items()}, "lr": rate}
+
+
+def _as_float32(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    return [item.float() for item in value] if isinstance(value, list) else value.float()

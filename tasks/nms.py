@@ -1,0 +1,130 @@
+"""Non-maximum suppression, once in PyTorch and once in ONNX, with the same result.
+
+Every (anchor, class) pair with a score above `conf` is a candidate; within a class a box with an IoU above `iou` to a better
+one is dropped; of what is left the best `max_det` over all classes remain, by descending score, ties by class and anchor.
+Short of `max_det` the rest is padded with score 0, label 0 and a box of zeros.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from sightline.contract import OUTPUTS
+from sightline.errors import SightlineError
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import Tensor
+
+
+def nms(boxes: "Tensor", scores: "Tensor", conf: float, iou: float, max_det: int) -> "tuple[Tensor, Tensor, Tensor]":
+    """Suppresses non-maxima in PyTorch.
+
+    Args:
+        boxes: float32 (N, A, 4), xyxy.
+        scores: float32 (N, C, A), 0-1.
+        conf: Candidates have a score above it, 0-1.
+        iou: A box with an IoU above it to a better one of its class is dropped, 0-1.
+        max_det: K, detections an image.
+
+    Returns:
+        boxes float32 (N, K, 4), scores float32 (N, K), labels int64 (N, K), by descending score.
+    """
+    import torch
+    from torchvision.ops import nms as suppress
+
+    count = len(boxes)
+    kept_boxes, kept_scores = boxes.new_zeros(count, max_det, 4), scores.new_zeros(count, max_det)
+    kept_labels = torch.zeros(count, max_det, dtype=torch.int64, device=boxes.device)
+    candidates = scores > conf
+    for index in range(count):
+        found = []  # (label, anchor) pairs
+        for label in candidates[index].any(dim=1).nonzero().flatten().tolist():
+            anchors = candidates[index, label].nonzero().flatten()
+            anchors = anchors[suppress(boxes[index, anchors], scores[index, label, anchors], iou)[:max_det]]
+            found.append(torch.stack([torch.full_like(anchors, label), anchors]))
+        if not found:
+            continue
+        labels, anchors = torch.cat(found, dim=1)
+        order = scores[index, labels, anchors].argsort(descending=True, stable=True)[:max_det]
+        labels, anchors = labels[order], anchors[order]
+        kept_boxes[index, : len(order)] = boxes[index, anchors]
+        kept_scores[index, : len(order)] = scores[index, labels, anchors]
+        kept_labels[index, : len(order)] = labels
+    return kept_boxes, kept_scores, kept_labels
+
+
+def append_nms(model: "onnx.ModelProto", iou: float, max_det: int) -> "onnx.ModelProto":
+    """Appends the same to a detector's graph.
+
+    The survivors' scores are scattered into zeros of the shape of `scores`, of which TopK then takes the best: no shape but
+    that of the NonMaxSuppression op's own result depends on what was found, so any batch works.
+
+    Args:
+        model: Its first output is boxes float32 (N, A, 4), its second scores float32 (N, C, A); A and C are fixed.
+        iou: As in `nms`.
+        max_det: As in `nms`.
+
+    Returns:
+        A model with one more input, `conf` float32 (1,), and the outputs of `sightline.contract` for a detector.
+
+    Raises:
+        SightlineError: The outputs are not those.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    graph = model.graph
+    shapes = [[dim.dim_value for dim in output.type.tensor_type.shape.dim] for output in graph.output]
+    if (
+        len(shapes) != 2
+        or len(shapes[0]) != 3
+        or len(shapes[1]) != 3
+        or shapes[0][1:] != [shapes[1][2], 4]
+        or 0 in shapes[1][1:]
+    ):
+        raise SightlineError(
+            f"{graph.name}: got outputs of {shapes}, expected boxes (N, A, 4) and scores (N, C, A): fix its post"
+        )
+    boxes, scores = (output.name for output in graph.output)
+    batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    classes, anchors = shapes[1][1:]
+    found = min(max_det, classes * anchors)
+
+    def constant(name: str, values: list[int] | list[float], kind: int = TensorProto.INT64, scalar: bool = False) -> str:
+        graph.initializer.append(helper.make_tensor(f"nms/{name}", kind, [] if scalar else [len(values)], values))
+        return f"nms/{name}"
+
+    def node(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        names = [f"nms/{output}"] if op != "TopK" else [f"nms/{output}", f"nms/{output}_index"]
+        graph.node.append(helper.make_node(op, inputs, names, name=names[0], **attributes))
+        return names[0]
+
+    iou_name = constant("iou", [iou], TensorProto.FLOAT)
+    per_class = constant("max_det", [max_det])
+    zero, last, k = constant("zero", [0], scalar=True), constant("last", [-1]), constant("k", [found])
+    selected = node("NonMaxSuppression", [boxes, scores, per_class, iou_name, "conf"], "selected")
+    survivors = node("GatherND", [scores, selected], "survivors")
+    nothing = node("ConstantOfShape", [node("Shape", [scores], "shape")], "nothing")
+    dense = node("ScatterND", [nothing, selected, survivors], "dense")
+    flat = node("Reshape", [dense, constant("flat_shape", [0, classes * anchors])], "flat")
+    best = node("TopK", [flat, k], "best", axis=1)
+    is_real = node("Greater", [best, constant("zero_score", [0.0], TensorProto.FLOAT, scalar=True)], "is_real")
+    anchors_name = constant("anchors", [anchors], scalar=True)
+    label = node("Div", [f"{best}_index", anchors_name], "label")
+    anchor = node("Mod", [f"{best}_index", anchors_name], "anchor")
+    box = node("GatherND", [boxes, node("Unsqueeze", [anchor, last], "anchor_index")], "box", batch_dims=1)
+    zero_box = constant("zero_box", [0.0], TensorProto.FLOAT, scalar=True)
+    results = [
+        node("Where", [node("Unsqueeze", [is_real, last], "is_real_box"), box, zero_box], "real_boxes"),
+        best,
+        node("Where", [is_real, label, zero], "real_labels"),
+    ]
+    del graph.output[:]
+    kinds = (TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.INT64)
+    ends: list[list[int]] = [[4], [], []]
+    for result, name, kind, end in zip(results, OUTPUTS["detect"], kinds, ends, strict=True):
+        pads = constant(f"{name}_pads", [0] * (2 + len(end)) + [0, max_det - found] + [0] * len(end))
+        graph.node.append(helper.make_node("Pad", [result, pads], [name], name=f"nms/{name}"))
+        graph.output.append(helper.make_tensor_value_info(name, kind, [batch, max_det, *end]))
+    graph.input.append(helper.make_tensor_value_info("conf", TensorProto.FLOAT, [1]))
+    return model

@@ -1,0 +1,90 @@
+"""package: the winner with all that its service needs, measured once on the test split."""
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sightline import engines
+from sightline.contract import MANIFEST_FILE, ModelDescription, dump_json
+from sightline.engines import BaseEngine
+from sightline.errors import SightlineError
+from tasks import bundle, plots, schema, stage
+from tasks.evaluate import evaluate
+from tasks.lineage import lineage
+from tasks.tables import Dataset
+
+
+@dataclass(frozen=True)
+class Paths:
+    raw: Path
+    dataset: Path
+    fingerprint: Path
+    exported: Path
+    benchmark: Path
+    selection: Path
+    out: stage.Output
+    report: stage.Output
+
+
+class Config(schema.Section):
+    package: schema.Package
+
+
+def package(paths: Paths, config: Config) -> dict[str, float]:
+    """Writes a build context: model, manifest, wheel, locked requirements, Dockerfile, README and model card."""
+    paths.out.mkdir()
+    paths.report.mkdir()
+    selection = _read(paths.selection / "selection.json")
+    benchmark = _read(paths.benchmark / "benchmark.json")
+    data = _read(paths.fingerprint / "dataset_metadata.json")
+    engine = _ship(selection["winner"], paths.exported, paths.out)
+    samples = Dataset.read(paths.raw, paths.dataset).samples("test")
+    evaluation = evaluate(engine, samples, name="package: test")
+    plots.evaluation(evaluation, samples, engine.description.classes, paths.report)
+    manifest = {
+        "name": config.package.name,
+        "candidate": selection["winner"],
+        "model": dataclasses.asdict(engine.description),
+        "engine": engine.facts(),
+        "test": evaluation.metrics,
+        "measurements": _row(benchmark, selection["winner"]),
+        "machine": benchmark["machine"],
+        "constraints": selection["constraints"],
+        "objective": selection["objective"],
+        "lineage": lineage(data["content_hash"]),
+    }
+    (paths.out / MANIFEST_FILE).write_text(dump_json(manifest), encoding="utf-8")
+    wheel = bundle.build_wheel(paths.out)
+    bundle.write_requirements(paths.out, engine.facts()["library"])
+    bundle.write_documents(paths.out, manifest, data, wheel.name)
+    return evaluation.metrics
+
+
+def _ship(candidate: str, exported: Path, out: Path) -> BaseEngine:
+    """Copies the winner's file alone, with a `model.json` that names no other, and loads what was copied."""
+    description, precision = ModelDescription.read(exported), candidate.rpartition("-")[2]
+    shutil.copyfile(description.file(exported, precision), out / description.files[precision].path)
+    calibration = description.calibration if precision == "int8" else None
+    files = {precision: description.files[precision]}
+    dataclasses.replace(description, files=files, calibration=calibration).write(out)
+    return engines.load(candidate, out)
+
+
+def _row(benchmark: dict[str, Any], candidate: str) -> dict[str, Any]:
+    rows = [row for row in benchmark["rows"] if row["candidate"] == candidate]
+    if len(rows) != 1:
+        raise SightlineError(f"benchmark.json: {len(rows)} rows of the winner {candidate}, expected 1: run `dvc repro select`")
+    return dict(rows[0])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise SightlineError(f"{path}: not there: run `dvc repro {path.parent.name}`")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    stage.main(package)

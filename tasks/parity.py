@@ -1,0 +1,126 @@
+"""Whether an exported file does what the checkpoint does, on real images: tensors before NMS, and the task's own metric."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from sightline import engines
+from sightline.postprocess import Detections
+from sightline.preprocess import decode, prepare_batch
+from tasks.evaluate import Evaluation, evaluate
+from tasks.tables import Sample
+
+if TYPE_CHECKING:
+    import onnx
+
+    from tasks.models import Parts
+
+MAX_ERROR: Final = {"fp32": 1e-3}  # of a tensor's largest value; up to 4e-4 was seen. INT8 is judged by its metric alone
+RAW_IMAGES: Final = 8  # on which tensors are compared
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One file compared with the checkpoint.
+
+    Attributes:
+        passed: Whether the file may go on.
+        metric: Its fitness, 0-1.
+        reference: The checkpoint's fitness, 0-1.
+        drop: What the file loses, 0-1.
+        max_abs_error: Largest difference of the outputs before NMS.
+        max_rel_error: Largest difference as a share of the largest value of its tensor.
+        images: How many images the fitness is taken on.
+        found: What the file found in them: detections, or images classified.
+        reference_found: What the checkpoint found in them.
+        message: Why it failed; empty when it passed.
+    """
+
+    passed: bool
+    metric: float
+    reference: float
+    drop: float
+    max_abs_error: float
+    max_rel_error: float
+    images: int
+    found: int
+    reference_found: int
+    message: str
+
+
+class Gate:
+    """What every file has to pass.
+
+    Args:
+        checkpoint: The checkpoint folder.
+        parts: Its runtime graph in PyTorch.
+        samples: Images of the validation split.
+        threads: Of the inference.
+
+    Raises:
+        SightlineError: The folder holds no checkpoint.
+    """
+
+    def __init__(self, checkpoint: Path, parts: "Parts", samples: Sequence[Sample], threads: int) -> None:
+        self.parts, self.samples, self.threads = parts, samples, threads
+        engine = engines.load("pytorch-fp32", checkpoint, threads, package="tasks.engines")
+        self.spec = engine.description.input
+        self.reference = evaluate(engine, samples, name="parity pytorch")
+
+    def judge(self, whole: "onnx.ModelProto", folder: Path, precision: str, max_drop: float) -> Parity:
+        """Compares a file with the checkpoint.
+
+        Args:
+            whole: Its graph before NMS.
+            folder: A model folder that holds it.
+            precision: Which of the folder's files it is.
+            max_drop: The largest loss of fitness that passes, 0-1.
+        """
+        absolute, relative = self._errors(whole)
+        engine = engines.load(f"onnxruntime-cpu-{precision}", folder, self.threads)
+        result = evaluate(engine, self.samples, name=f"parity {precision}")
+        metric, expected = result.metrics["fitness"], self.reference.metrics["fitness"]
+        found, reference_found = _count(result), _count(self.reference)
+        allowed = MAX_ERROR.get(precision, np.inf)
+        problems = []
+        if not reference_found:
+            problems.append(f"the checkpoint finds nothing in {len(self.samples)} images to compare: train it longer")
+        elif not found:
+            problems.append(f"it finds nothing where the checkpoint finds {reference_found}")
+        if not expected - metric <= max_drop:
+            problems.append(f"fitness {metric:.4f}, expected at most {max_drop} below the checkpoint's {expected:.4f}")
+        if not relative <= allowed:
+            problems.append(f"outputs differ by {relative:.2g} of their largest value, expected at most {allowed:.2g}")
+        return Parity(
+            passed=not problems,
+            metric=metric,
+            reference=expected,
+            drop=expected - metric,
+            max_abs_error=absolute,
+            max_rel_error=relative,
+            images=len(self.samples),
+            found=found,
+            reference_found=reference_found,
+            message="; ".join(problems),
+        )
+
+    def _errors(self, whole: "onnx.ModelProto") -> tuple[float, float]:
+        """The largest absolute and relative difference of the outputs before NMS, to two digits."""
+        import torch
+        from onnxruntime import InferenceSession
+
+        files = [sample.path.read_bytes() for sample in self.samples[:RAW_IMAGES]]
+        images, _ = prepare_batch([decode(data) for data in files], self.spec)
+        with torch.inference_mode():
+            expected = [tensor.numpy() for tensor in self.parts(torch.from_numpy(images))]
+        got = InferenceSession(whole.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"images": images})
+        absolute = [float(np.abs(mine - theirs).max()) for mine, theirs in zip(got, expected, strict=True)]
+        relative = [error / max(float(np.abs(tensor).max()), 1e-12) for error, tensor in zip(absolute, expected, strict=True)]
+        return float(f"{max(absolute):.2g}"), float(f"{max(relative):.2g}")
+
+
+def _count(evaluation: Evaluation) -> int:
+    return sum(len(found) if isinstance(found, Detections) else 1 for found in evaluation.predictions)

@@ -1,0 +1,53 @@
+"""select: the candidate that meets the constraints and is best at the objective, and why each other one lost."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sightline.contract import dump_json
+from sightline.errors import AnswerIsNo, SightlineError
+from tasks import schema, stage
+from tasks.selection import choose, to_markdown
+
+BENCHMARK_FILE: Final = "benchmark.json"
+
+
+@dataclass(frozen=True)
+class Paths:
+    benchmark: Path
+    report: stage.Output
+
+
+class Config(schema.Section):
+    constraints: schema.Constraints
+
+
+def select(paths: Paths, config: Config) -> dict[str, float]:
+    """Writes selection.json and selection.md.
+
+    Raises:
+        AnswerIsNo: No candidate meets the constraints; the message names the nearest misses. Both files are written.
+        SightlineError: A constraint is on no column of the benchmark.
+    """
+    rows = _read(paths.benchmark / BENCHMARK_FILE)
+    selection = choose(rows, config.constraints)
+    paths.report.mkdir()
+    (paths.report / "selection.json").write_text(dump_json(selection), encoding="utf-8")
+    (paths.report / "selection.md").write_text(to_markdown(selection), encoding="utf-8")
+    if selection["winner"] is None:
+        raise AnswerIsNo("\n".join(["no candidate meets the constraints; the nearest misses:", *selection["nearest"]]))
+    winner = next(row for row in rows if row["candidate"] == selection["winner"])
+    print(f"select: {selection['winner']}, {config.constraints.objective} {winner[config.constraints.objective]}")
+    return {key: winner[key] for key in ("fitness", "p50_ms", "p99_ms", "throughput", "rss_mb", "size_mb")}
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise SightlineError(f"{path}: not there: run `dvc repro benchmark`")
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return rows
+
+
+if __name__ == "__main__":
+    stage.main(select)

@@ -1,0 +1,71 @@
+"""train: the baseline, trained by its family and measured on the validation split."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks import models, stage
+from tasks.evaluate import Evaluation, evaluate_checkpoint
+from tasks.progress import Progress
+from tasks.schema import Model, Section, Train
+from tasks.tables import Dataset, Sample
+
+
+@dataclass(frozen=True)
+class Paths:
+    raw: Path
+    dataset: Path
+    fingerprint: Path
+    model: stage.Output
+    report: stage.Output
+    work: stage.Work
+
+
+class Config(Section):
+    model: Model
+    train: Train
+
+
+def train(paths: Paths, config: Config) -> stage.Metrics:
+    """Writes the checkpoint folder `model`, and the report: results.csv and pictures."""
+    dataset = Dataset.read(paths.raw, paths.dataset)
+    family = models.load(config.model, dataset.classes)
+    for folder in (paths.model, paths.report):
+        folder.mkdir(parents=True)
+    history: list[Mapping[str, float]] = []
+    with Progress("train", config.train.epochs, "epochs") as progress:
+
+        def on_epoch(epoch: int, values: Mapping[str, float]) -> None:
+            history.append(values)
+            progress.update(1, ", ".join(f"{name.removeprefix('train/')} {value:.3g}" for name, value in values.items()))
+
+        out = paths.model / models.WEIGHTS_FILE
+        family.fit(dataset, config.train, start=None, work=paths.work, out=out, on_epoch=on_epoch)
+    family.describe(paths.model)
+    samples = dataset.samples("val")
+    evaluation = evaluate_checkpoint(paths.model, samples, "train: validation")
+    write_report(paths.report, history, samples, evaluation, dataset.classes)
+    return evaluation.metrics
+
+
+def write_report(
+    report: Path,
+    history: Sequence[Mapping[str, float]],
+    samples: Sequence[Sample],
+    evaluation: Evaluation,
+    classes: Sequence[str],
+) -> None:
+    """Writes results.csv, and pictures of the training and of the predictions."""
+    from tasks import plots
+
+    with (report / "results.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["epoch", *history[0]])
+        writer.writerows([epoch, *(f"{value:.6g}" for value in values.values())] for epoch, values in enumerate(history, 1))
+    plots.losses(history, report / "results.png")
+    plots.evaluation(evaluation, samples, classes, report)
+
+
+if __name__ == "__main__":
+    stage.main(train)

@@ -1,0 +1,84 @@
+"""transform: the canonical dataset, the same for every model: boxes inside their images, upright pixels, splits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from blake3 import blake3
+
+from sightline.contract import dump_json
+from tasks import schema, splits, stage
+from tasks.expectations import TINY_PX
+from tasks.images import Header, read_header, write_upright
+from tasks.tables import BOX, SPLITS, Tables
+
+
+@dataclass(frozen=True)
+class Paths:
+    raw: Path
+    tables: Path
+    out: stage.Output
+
+
+class Config(schema.Section):
+    transform: schema.Transform
+
+
+def transform(paths: Paths, config: Config) -> None:
+    """Writes the tables, `splits.json`, `fixes.json` (what differs from the source), and the pixels that had to change."""
+    source = Tables.read(paths.tables)
+    fixes: list[dict[str, str]] = []
+    images = source.images.copy()
+    images["split"] = splits.assign(images, config.transform)
+    moved = source.images["split"] != images["split"]
+    for row in source.images[moved & (source.images["split"] != "")].itertuples():
+        fixes.append(_fix(row, "split", f"{row.split} to {images.loc[row.Index, 'split']}"))
+    images = images[images["split"] != ""]
+    images = upright(images, paths.raw, paths.out, fixes)
+    objects = clip(source.objects[source.objects["image_id"].isin(images["image_id"])], images, fixes)
+    tables = Tables(images, objects, source.classes)
+    tables.write(paths.out)
+    by_split = {name: sorted(images.loc[images["split"] == name, "image_id"]) for name in SPLITS}
+    (paths.out / "splits.json").write_text(dump_json(by_split), encoding="utf-8")
+    fixes.sort(key=lambda fix: (fix["fix"], fix["image_id"], fix["what"]))
+    (paths.out / "fixes.json").write_text(dump_json(fixes), encoding="utf-8")
+    sizes = ", ".join(f"{name} {len(names)}" for name, names in by_split.items())
+    print(f"transform: {len(images)} images ({sizes}), {len(objects)} objects, {len(fixes)} fixes")
+
+
+def clip(objects: pd.DataFrame, images: pd.DataFrame, fixes: list[dict[str, str]]) -> pd.DataFrame:
+    """Clips boxes to their images; drops repeated objects, and those that are too small then."""
+    repeated = objects.duplicated(["image_id", "label", *BOX]) & objects["xmin"].notna()
+    size = objects[["image_id"]].merge(images[["image_id", "width", "height"]], on="image_id", how="left")
+    limits = size[["width", "height", "width", "height"]].to_numpy(np.float64)
+    clipped = objects.copy()
+    clipped[BOX] = np.clip(objects[BOX].to_numpy(np.float64), 0.0, limits)
+    small = np.minimum(clipped["xmax"] - clipped["xmin"], clipped["ymax"] - clipped["ymin"]) < TINY_PX
+    changed = (clipped[BOX] != objects[BOX]).any(axis=1) & objects["xmin"].notna()
+    for mask, name in ((repeated, "repeated"), (small & ~repeated, "too small"), (changed & ~small & ~repeated, "clipped")):
+        for row in objects[mask].itertuples():
+            fixes.append(_fix(row, name, f"{row.file}:{row.line}: {row.xmin:g}, {row.ymin:g}, {row.xmax:g}, {row.ymax:g}"))
+    return clipped[~(repeated | small)]
+
+
+def upright(images: pd.DataFrame, raw: Path, out: Path, fixes: list[dict[str, str]]) -> pd.DataFrame:
+    """Writes an upright copy of each image that has an EXIF orientation."""
+    rows = []
+    for row in images.to_dict("records"):
+        header = read_header(raw / row["path"])
+        if isinstance(header, Header) and header.orientation != 1:
+            path = f"images/{row['image_id']}.png"
+            write_upright(raw / row["path"], out / path)
+            fixes.append({"fix": "upright", "image_id": row["image_id"], "what": f"EXIF orientation {header.orientation}"})
+            row |= {"store": "dataset", "path": path, "hash": blake3((out / path).read_bytes()).hexdigest()}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=images.columns)
+
+
+def _fix(row: "object", name: str, what: str) -> dict[str, str]:
+    return {"fix": name, "image_id": str(getattr(row, "image_id")), "what": what}  # noqa: B009  a row of any table
+
+
+if __name__ == "__main__":
+    stage.main(transform)

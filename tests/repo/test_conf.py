@@ -1,0 +1,58 @@
+"""conf/ and params.yaml."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.compose import compose_params, write_params
+from sightline.errors import SightlineError
+
+
+def test_committed_params_are_the_defaults(root: Path) -> None:
+    composed = compose_params([], root)
+    assert (root / "params.yaml").read_text() == composed, "run `python -m flows.compose` and commit params.yaml"
+
+
+@pytest.mark.parametrize(
+    "group", ["dataset", "model", "strategy", "constraints", "hardware", "executor", "storage", "tracking"]
+)
+def test_every_option_of_every_group_composes(root: Path, group: str) -> None:
+    needs = {
+        "folder": ["dataset.path=photos"],
+        "zip": ["dataset.path=photos.zip"],
+        "s3": ["storage.url=s3://bucket/x"] if group == "storage" else ["dataset.path=s3://bucket/x"],
+        "http": ["dataset.path=https://example.org/x.zip", f"dataset.sha256={'0' * 64}"],
+    }
+    options = sorted(path.stem for path in (root / "conf" / group).glob("*.yaml"))
+    assert options
+    for option in options:
+        assert compose_params([f"{group}={option}", *needs.get(option, [])], root)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+train.epcohs=5"], "did you mean train.epochs?"),
+        (["train.epochs=abc"], "train.epochs: got 'abc'"),
+        (["train.epochs=0"], "greater than or equal to 1"),
+        (["model=resnet19"], "resnet18"),
+        (["dataset=folder"], "set dataset.path="),
+        (["storage=s3"], "set storage.url=s3://"),
+        (["+constraints.maximum.p99_ms=3"], "did you mean constraints.max?"),
+        (["model.file=../../etc/passwd"], "model.file"),
+        (["package.name=${oc.env:HOME}"], "an interpolation"),
+    ],
+)
+def test_a_wrong_override_is_named_with_what_was_expected(root: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(SightlineError) as caught:
+        compose_params(overrides, root)
+    assert message in str(caught.value)
+
+
+def test_a_wrong_override_leaves_params_alone(tmp_path: Path, root: Path) -> None:
+    (tmp_path / "conf").symlink_to(root / "conf")
+    (tmp_path / "params.yaml").write_text("before")
+    with pytest.raises(SightlineError):
+        write_params(["train.epochs=abc"], tmp_path)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["conf", "params.yaml"]
+    assert (tmp_path / "params.yaml").read_text() == "before"

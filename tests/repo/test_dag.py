@@ -1,0 +1,92 @@
+"""dvc.yaml against the code: arguments, parameters, and the files that decide each stage's result."""
+
+import dataclasses
+import importlib
+import sys
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import yaml
+
+from tasks.stage import fill_template
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
+from imports import closure, imports  # noqa: E402
+
+STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+# How, not what: these carry a stage's arguments, errors and records and decide no result. A change of a value that they pass
+# is a change of params.yaml.
+CARRIERS = {
+    "tasks/__init__.py",
+    "tasks/stage.py",
+    "tasks/schema.py",
+    "tasks/progress.py",
+    "tasks/conf_digest.py",
+    "sightline/__init__.py",
+    "sightline/errors.py",
+}
+# Found by name: the variant that params.yaml names is the dependency, so that a new file reruns nothing.
+VARIANTS = ("tasks/models/", "tasks/strategies/", "tasks/sources/")
+
+
+def stage_types(name: str) -> tuple[type, type]:
+    """A stage's Paths and Config."""
+    hints = get_type_hints(getattr(importlib.import_module(f"tasks.{name}"), name), include_extras=True)
+    return hints["paths"], hints["config"]
+
+
+def is_carrier(path: str) -> bool:
+    return path in CARRIERS or path.startswith("tasks/trackers/")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_code_that_decides_the_result_is_a_dependency(name: str) -> None:
+    deps = {fill_template(dep, PARAMS) for dep in STAGES[name].get("deps", [])}
+    code = {dep for dep in deps if dep.endswith(".py")}
+    folders = {dep for dep in deps if (ROOT / dep).is_dir() and dep.split("/")[0] in ("sightline", "tasks")}
+    runs: set[str] = set()
+    for start in {ROOT / "tasks" / f"{name}.py", *(ROOT / dep for dep in code)}:
+        runs |= {file.relative_to(ROOT).as_posix() for file in closure(start)}
+    runs = {path for path in runs if not is_carrier(path) and path.split("/")[0] not in folders}
+    assert sorted(runs - code) == [], f"stage {name} runs these files: add them to its deps in dvc.yaml"
+    assert sorted(code - runs) == [], f"stage {name} does not run these files: drop them from its deps in dvc.yaml"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_arguments_are_the_stage_s_paths_and_its_deps_and_outs(name: str) -> None:
+    words = fill_template(STAGES[name]["cmd"], PARAMS).split()
+    assert words[:3] == ["python", "-m", f"tasks.{name}"]
+    given = dict(zip(words[3::2], words[4::2], strict=True))
+    paths, _ = stage_types(name)
+    hints = get_type_hints(paths, include_extras=True)
+    roles = {field.name: (get_args(hints[field.name]) or (None, "input"))[1] for field in dataclasses.fields(paths)}
+    expected = {f"--{field}" for field, role in roles.items() if role != "work"}
+    assert set(given) == expected
+    deps = {fill_template(dep, PARAMS) for dep in STAGES[name].get("deps", [])}
+    outs = {fill_template(out, PARAMS) for out in STAGES[name].get("outs", [])}
+    assert {given[f"--{field}"] for field, role in roles.items() if role == "output"} == outs
+    assert {given[f"--{field}"] for field, role in roles.items() if role == "input"} <= deps
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "config"])
+def test_declared_params_are_the_sections_that_the_stage_reads(name: str) -> None:
+    _, config = stage_types(name)
+    sections = {field.alias or key for key, field in config.model_fields.items()}  # type: ignore[attr-defined]
+    assert sections == set(STAGES[name].get("params", []))
+    assert not sections & {"executor", "storage", "tracking"}, "these change how, not what"
+
+
+def test_every_stage_is_a_module_of_its_own() -> None:
+    for name in STAGES:
+        others = {f"tasks.{other}" for other in STAGES if other != name}
+        assert not imports(ROOT / "tasks" / f"{name}.py") & others
+
+
+def test_a_new_variant_is_no_stage_s_dependency() -> None:
+    for stage in STAGES.values():
+        for dep in stage.get("deps", []):
+            assert dep.rstrip("/") + "/" not in VARIANTS, f"{dep}: a folder of variants: name the file by its setting"

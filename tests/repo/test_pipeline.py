@@ -1,0 +1,161 @@
+"""The whole DAG, run as a user runs it, at smoke size."""
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from conftest import Checkout
+
+from tasks.stage import hash_path
+
+Fork = Callable[[], Checkout]
+STAGES = [
+    "config",
+    "ingest",
+    "validate",
+    "transform",
+    "fingerprint",
+    "train",
+    "evolve",
+    "export",
+    "benchmark",
+    "select",
+    "package",
+]
+SEEDED = [
+    "data/raw",
+    "data/tables",
+    "data/dataset",
+    "reports/fingerprint",
+    "models/baseline",
+    "models/champion",
+    "models/exported",
+]
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_every_output_of_every_stage_is_there(smoke: Checkout) -> None:
+    lock = yaml.safe_load((smoke.folder / "dvc.lock").read_text())["stages"]
+    assert sorted(lock) == sorted(STAGES)
+    for stage in lock.values():
+        assert all((smoke.folder / out["path"]).exists() for out in stage["outs"])
+    assert (smoke.folder / "dist/service/README.md").is_file()
+
+
+def test_a_second_repro_runs_nothing(smoke: Checkout) -> None:
+    output = smoke.run("dvc repro").stdout
+    assert smoke.stages_run(output) == []
+    assert "up to date" in output
+
+
+def test_metrics_and_plots_are_declared(smoke: Checkout) -> None:
+    metrics = json.loads(smoke.run("dvc metrics show --json").stdout)
+    names = {Path(name).parent.name for name in metrics[""]["data"]}
+    assert {"train", "evolve", "package"} <= names
+    plots = smoke.run("dvc plots show --out work/plots").stdout
+    assert plots.strip().endswith("index.html")
+
+
+def test_the_summary_says_what_came_out(smoke: Checkout) -> None:
+    text = smoke.run("sightline summary").stdout
+    winner = json.loads((smoke.folder / "reports/select/selection.json").read_text())["winner"]
+    for word in (winner, "mAP50", "sightline serve dist/service", "curl"):
+        assert word in text
+
+
+def test_the_service_answers(smoke: Checkout) -> None:
+    image = sorted((smoke.folder / "data/raw").rglob("*.jpg"))[0]
+    result = json.loads(smoke.run(f"sightline predict dist/service {image} --json").stdout.splitlines()[-1])
+    assert "detections" in json.dumps(result)
+
+
+def test_a_new_model_file_reruns_nothing_and_an_edit_reruns_its_stages(fork: Fork) -> None:
+    checkout = fork()
+    (checkout.folder / "tasks/models/mine.py").write_text("class Family: ...\n")
+    (checkout.folder / "conf/model/mine.yaml").write_text("# @package _global_\nmodel: {name: mine}\n")
+    checkout.run("python -m flows.compose experiment=smoke")
+    assert checkout.stages_run(checkout.run("dvc repro --dry").stdout) == ["config"]
+    with (checkout.folder / "tasks/select.py").open("a") as file:
+        file.write("# an edit\n")
+    assert "select" in checkout.stages_run(checkout.run("dvc repro --dry").stdout)
+    assert "benchmark" not in checkout.stages_run(checkout.run("dvc repro --dry").stdout)
+
+
+def test_a_comment_in_conf_reruns_config_alone(fork: Fork) -> None:
+    checkout = fork()
+    with (checkout.folder / "conf/config.yaml").open("a") as file:
+        file.write("# a comment\n")
+    stale = checkout.run("dvc repro", ok=False)
+    assert stale.returncode != 0
+    assert "python -m flows.compose" in stale.stdout
+    assert checkout.stages_run(checkout.run("dvc exp run -S experiment=smoke").stdout) == ["config"]
+
+
+def test_a_wrong_value_stops_before_any_work(fork: Fork) -> None:
+    checkout = fork()
+    done = checkout.run("dvc exp run -S experiment=smoke -S +train.epcohs=5 -S train.epochs=abc", ok=False)
+    assert done.returncode != 0
+    assert "did you mean train.epochs?" in done.stdout
+    assert "got 'abc'" in done.stdout
+    assert checkout.stages_run(done.stdout) == ["config"]
+    assert "Traceback" not in done.stdout
+
+
+def test_constraints_that_nobody_meets_package_nothing(fork: Fork) -> None:
+    checkout = fork()
+    done = checkout.run("dvc exp run -S experiment=smoke -S constraints.max.p99_ms=0.001", ok=False)
+    assert done.returncode != 0
+    assert "p99_ms" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (checkout.folder / "dist/service").exists() or checkout.run("dvc status package").stdout
+    assert "nearest" in (checkout.folder / "reports/select/selection.md").read_text().lower()
+
+
+def test_a_missing_dataset_is_one_clear_message(fork: Fork) -> None:
+    checkout = fork()
+    done = checkout.run("dvc exp run -S experiment=smoke -S dataset=folder -S dataset.path=nowhere", ok=False)
+    assert done.returncode != 0
+    assert re.search(r"ingest: .*nowhere", done.stdout)
+    assert "Traceback" not in done.stdout
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["ingest", "validate", "train", "evolve", "export", "benchmark", "package"])
+def test_kill_9_then_repro_ends_as_if_nothing_had_happened(smoke: Checkout, fork: Fork, stage: str) -> None:
+    checkout = fork()
+    checkout.run(f"dvc remove --outs {stage} 2>/dev/null; git checkout -q dvc.yaml")
+    lock = yaml.safe_load((checkout.folder / "dvc.lock").read_text())
+    for name in STAGES[STAGES.index(stage) :]:
+        lock["stages"].pop(name, None)
+    (checkout.folder / "dvc.lock").write_text(yaml.safe_dump(lock))
+    process = checkout.start("dvc repro --no-run-cache")
+    children: list[psutil.Process] = []
+    try:
+        for line in process.stdout or ():
+            if line.startswith(f"Running stage '{stage}'"):
+                break
+        time.sleep(4)
+        children = descendants(process.pid)
+        assert children, f"{stage} had ended before it could be killed"
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive, "processes outlived the killed run"
+    checkout.run("dvc repro --no-run-cache")
+    for path in SEEDED:
+        assert hash_path(checkout.folder / path) == hash_path(smoke.folder / path), path

@@ -1,0 +1,98 @@
+"""Every engine through the same expectations: found by its file, so that a new one is tested without being named."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graphs import BOXES, plain
+
+from sightline import engines
+from sightline.contract import ModelDescription
+from sightline.errors import SightlineError
+
+NAMES = sorted(path.stem for path in Path(engines.__file__).parent.glob("[a-z]*.py"))
+CPU = [name.replace("_", "-") for name in NAMES if name.endswith("_cpu")]
+
+
+@pytest.mark.parametrize("name", CPU)
+class TestEngine:
+    def test_leaves_nothing_behind_and_reports_to_nobody(self, name: str, detector: Path, tmp_path: Path) -> None:
+        script = (
+            f"from pathlib import Path; from sightline import engines; engines.load('{name}-fp32', Path({str(detector)!r}))"
+        )
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+        assert not list(tmp_path.iterdir()), "telemetry keeps its queue there"
+
+    def test_detects_as_the_contract_says(self, name: str, detector: Path) -> None:
+        engine = engines.load(f"{name}-fp32", detector)
+        outputs = engine.run(plain((255, 51, 102), 3), conf=0.3)
+        assert {key: (value.dtype.name, value.shape) for key, value in outputs.items()} == {
+            "boxes": ("float32", (3, 3, 4)),
+            "scores": ("float32", (3, 3)),
+            "labels": ("int64", (3, 3)),
+        }
+        np.testing.assert_allclose(outputs["scores"], [[1, 0, 0.4]] * 3, rtol=1e-6)
+        np.testing.assert_array_equal(outputs["labels"], [[0, 0, 2]] * 3)
+        np.testing.assert_array_equal(outputs["boxes"], [[BOXES[0], np.zeros(4), BOXES[2]]] * 3)
+
+    def test_conf_is_an_argument_of_each_run(self, name: str, detector: Path) -> None:
+        engine = engines.load(f"{name}-fp32", detector)
+        found = [np.count_nonzero(engine.run(plain((200, 100, 50)), conf)["scores"]) for conf in (0.001, 0.3, 0.5, 0.9)]
+        assert found == [3, 2, 1, 0]
+
+    @pytest.mark.parametrize("count", [1, 5])
+    def test_classifies_any_batch(self, name: str, classifier: Path, count: int) -> None:
+        outputs = engines.load(f"{name}-fp32", classifier).run(plain((0, 255, 51), count), conf=0.25)
+        assert list(outputs) == ["probabilities"]
+        np.testing.assert_allclose(outputs["probabilities"], [[0, 1, 0.2]] * count, rtol=1e-6)
+
+    def test_results_outlive_the_next_run(self, name: str, classifier: Path) -> None:
+        engine = engines.load(f"{name}-fp32", classifier)
+        first = engine.run(plain((255, 0, 0)), 0.25)["probabilities"]
+        engine.run(plain((0, 0, 255)), 0.25)
+        np.testing.assert_array_equal(first, [[1, 0, 0]])
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_says_what_runs(self, name: str, detector: Path, threads: int) -> None:
+        facts = engines.load(f"{name}-fp32", detector, threads).facts()
+        assert facts["threads"] == str(threads)
+        assert facts["precision"] in ("fp32", "f32")
+        assert {"library", "version", "provider"} < set(facts)
+
+    def test_refuses_a_precision_without_a_file(self, name: str, detector: Path) -> None:
+        with pytest.raises(SightlineError, match="fp16"):
+            engines.load(f"{name}-fp16", detector)
+
+    def test_refuses_a_file_that_is_not_the_described_one(self, name: str, tmp_path: Path, detector: Path) -> None:
+        ModelDescription.read(detector).write(tmp_path)
+        (tmp_path / "model.onnx").write_bytes((detector / "model.onnx").read_bytes()[:-1] + b"x")
+        with pytest.raises(SightlineError, match=r"model\.onnx: not the file that model\.json describes"):
+            engines.load(f"{name}-fp32", tmp_path)
+
+
+def test_onnxruntime_runs_the_int8_file(detector: Path) -> None:
+    engine = engines.load("onnxruntime-cpu-int8", detector)
+    assert engine.facts()["precision"] == "int8"
+
+
+def test_openvino_pins_its_arithmetic(detector: Path) -> None:
+    assert engines.load("openvino-cpu-fp32", detector).facts()["precision"] == "f32"
+    with pytest.raises(SightlineError, match="int8, expected fp32"):
+        engines.load("openvino-cpu-int8", detector)
+
+
+def test_a_provider_that_is_not_there_is_an_error(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sightline.engines.onnxruntime_cpu import Engine
+
+    monkeypatch.setattr(Engine, "provider", "NoSuchExecutionProvider")
+    with pytest.raises(SightlineError, match=r"NoSuchExecutionProvider: not available, got .*CPUExecutionProvider"):
+        engines.load("onnxruntime-cpu-fp32", detector)
+
+
+def test_an_unknown_engine_names_those_that_there_are(detector: Path) -> None:
+    with pytest.raises(SightlineError, match="got 'onnxruntime-tpu', expected one of onnxruntime-cpu, openvino-cpu"):
+        engines.load("onnxruntime-tpu-fp32", detector)

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sightline.contract import Input, ModelDescription
+from sightline.postprocess import classification, detections, to_json
+from sightline.preprocess import Placement, prepare
+
+HALF = Placement(width=100, height=50, scale_x=0.5, scale_y=0.5)
+
+
+def padded(scores: list[float], labels: list[int], boxes: list[list[float]]) -> dict[str, np.ndarray]:
+    return {
+        "scores": np.array([scores], np.float32),
+        "labels": np.array([labels], np.int64),
+        "boxes": np.array([boxes], np.float32),
+    }
+
+
+def test_padding_is_dropped_and_boxes_are_in_image_pixels() -> None:
+    found = detections(padded([0.9, 0.2, 0], [1, 0, 0], [[1, 2, 11, 12], [0, 0, 5, 5], [0, 0, 0, 0]]), 0, HALF)
+    np.testing.assert_array_equal(found.boxes, [[2, 4, 22, 24], [0, 0, 10, 10]])
+    np.testing.assert_array_equal(found.labels, [1, 0])
+    assert (len(found), found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (2, np.float32, np.float32, np.int64)
+
+
+def test_the_best_come_first_wherever_the_padding_is() -> None:
+    found = detections(padded([0, 0.2, 0.9], [0, 1, 2], [[0, 0, 0, 0], [0, 0, 5, 5], [1, 1, 2, 2]]), 0, HALF)
+    np.testing.assert_array_equal(found.labels, [2, 1])
+
+
+def test_no_detection_keeps_its_shape() -> None:
+    found = detections(padded([0], [0], [[0, 0, 0, 0]]), 0, HALF)
+    assert (found.boxes.shape, found.scores.shape, found.labels.shape) == ((0, 4), (0,), (0,))
+
+
+def test_boxes_are_clipped_to_the_image() -> None:
+    found = detections(padded([0.9], [0], [[-3, -3, 60, 60]]), 0, HALF)
+    np.testing.assert_array_equal(found.boxes, [[0, 0, 100, 50]])
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.lists(st.floats(0, 1), min_size=4, max_size=4))
+def test_a_box_survives_the_letterbox(width: int, height: int, corners: list[float]) -> None:
+    _, placement = prepare(np.zeros((height, width, 3), np.uint8), Input(64, 96, "letterbox"))
+    x1, x2 = sorted(value * width for value in corners[:2])
+    y1, y2 = sorted(value * height for value in corners[2:])
+    box = np.array([x1, y1, x2, y2], np.float32)
+    there = box * ([placement.scale_x, placement.scale_y] * 2)
+    found = detections(padded([0.5], [0], [there.tolist()]), 0, placement)
+    np.testing.assert_allclose(found.boxes[0], box, rtol=1e-5, atol=1e-3)
+
+
+def test_classes_by_probability_and_ties_by_label() -> None:
+    best = classification({"probabilities": np.array([[0.1, 0.4, 0.1, 0.4]], np.float32)}, 0, top_k=3)
+    assert best.labels.tolist() == [1, 3, 0]
+    np.testing.assert_allclose(best.scores, [0.4, 0.4, 0.1])
+
+
+def test_json_of_detections(detector: Path) -> None:
+    answer = to_json(ModelDescription.read(detector), padded([0.912345678], [2], [[1, 2, 11, 12]]), 0, HALF)
+    assert answer == {
+        "task": "detect",
+        "width": 100,
+        "height": 50,
+        "detections": [{"box": [2.0, 4.0, 22.0, 24.0], "label": 2, "name": "blue", "score": pytest.approx(0.912346, abs=1e-9)}],
+    }
+
+
+def test_json_of_classes(classifier: Path) -> None:
+    answer = to_json(ModelDescription.read(classifier), {"probabilities": np.array([[0.25, 0, 0.75]], np.float32)}, 0, HALF)
+    assert answer["classes"] == [
+        {"label": 2, "name": "blue", "score": 0.75},
+        {"label": 0, "name": "red", "score": 0.25},
+        {"label": 1, "name": "green", "score": 0.0},
+    ]

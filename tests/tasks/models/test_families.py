@@ -1,0 +1,189 @@
+"""Every family through the same expectations, found by its file's name."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sightline.contract import OUTPUTS, ModelDescription
+from sightline.engines import load
+from sightline.errors import SightlineError
+from tasks import models
+from tasks.evaluate import evaluate_checkpoint
+from tasks.metrics import FITNESS
+from tasks.tables import Dataset
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiny_data
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class StopError(Exception):
+    """Raised in place of the power failing."""
+
+
+@pytest.fixture(params=tiny_data.families())
+def file(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def dataset(file: str, tmp_path: Path) -> Dataset:
+    return tiny_data.dataset(tmp_path / "data", tiny_data.model(file).task)
+
+
+def fit(file: str, dataset: Dataset, folder: Path, stop_after: int = 0, start: Path | None = None, **values: object) -> list[int]:
+    """Fits in `folder`; the epochs as they were reported."""
+    epochs: list[int] = []
+
+    def on_epoch(epoch: int, losses: Mapping[str, float]) -> None:
+        epochs.append(epoch)
+        assert any(name.startswith("train/") for name in losses)
+        if epoch == stop_after:
+            raise StopError
+
+    folder.mkdir(exist_ok=True)
+    family = models.load(tiny_data.model(file), dataset.classes)
+    out, recipe = folder / models.WEIGHTS_FILE, tiny_data.recipe(file, **values)
+    family.fit(dataset, recipe, start=start, work=folder, out=out, on_epoch=on_epoch)
+    family.describe(folder)
+    return epochs
+
+
+def test_fits_and_runs_to_the_contract(file: str, dataset: Dataset, tmp_path: Path) -> None:
+    import torch
+
+    folder = tmp_path / "fit"
+    assert fit(file, dataset, folder, epochs=1) == [1]
+    description = ModelDescription.read(folder)
+    assert (description.classes, description.outputs) == (dataset.classes, OUTPUTS[description.task])
+
+    parts = models.load(tiny_data.model(file), dataset.classes).parts(folder / models.WEIGHTS_FILE)
+    images = torch.zeros(3, description.input.height, description.input.width, 3, dtype=torch.uint8)
+    with torch.inference_mode():
+        prepared, outputs = parts.pre(images), parts(images)
+    assert (prepared.shape, prepared.dtype) == ((3, 3, description.input.height, description.input.width), torch.float32)
+    assert all(output.dtype == torch.float32 and output.shape[0] == 3 for output in outputs)
+    if description.task == "detect":
+        assert outputs[0].shape[2] == 4
+        assert outputs[1].shape[1:] == (len(dataset.classes), outputs[0].shape[1])
+    else:
+        assert outputs[0].shape == (3, len(dataset.classes))
+        assert torch.allclose(outputs[0].sum(1), torch.ones(3))
+
+    evaluation = evaluate_checkpoint(folder, dataset.samples("val"), "test")
+    assert evaluation.metrics["fitness"] == evaluation.metrics[FITNESS[description.task]]
+    assert all(0 <= value <= 1 for value in evaluation.metrics.values())
+    assert len(evaluation.predictions) == len(dataset.samples("val"))
+
+
+def test_same_run_gives_the_same_bytes_and_an_interrupted_one_too(file: str, dataset: Dataset, tmp_path: Path) -> None:
+    assert fit(file, dataset, tmp_path / "whole") == [1, 2, 3]
+    with pytest.raises(StopError):
+        fit(file, dataset, tmp_path / "cut", stop_after=2)
+    assert fit(file, dataset, tmp_path / "cut") == [1, 2, 3]
+    whole, cut = ((tmp_path / name / models.WEIGHTS_FILE).read_bytes() for name in ("whole", "cut"))
+    assert whole == cut
+
+
+def test_starts_from_weights_of_other_classes(file: str, dataset: Dataset, tmp_path: Path) -> None:
+    fit(file, dataset, tmp_path / "first", epochs=1)
+    other = Dataset(dataset.tables, dataset.raw, dataset.root, (*dataset.classes, "blue"))
+    start = tmp_path / "first" / models.WEIGHTS_FILE
+    assert fit(file, other, tmp_path / "second", start=start, epochs=1) == [1]
+
+
+def test_a_training_that_diverges_says_so(file: str, dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(models.DivergedError, match=r"lower train\.lr0"):
+        fit(file, dataset, tmp_path / "fit", optimizer="SGD", lr0=1e30, epochs=3)
+
+
+def test_unknown_augmentation_names_those_that_there_are(file: str, dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(SightlineError, match=r"train\.augment: got mosiac, expected some of .*fliplr"):
+        fit(file, dataset, tmp_path / "fit", augment={"mosiac": 1.0})
+
+
+def test_unknown_device_is_refused(file: str, dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(SightlineError, match=r"train\.device: got 'tpu9'"):
+        fit(file, dataset, tmp_path / "fit", device="tpu9")
+
+
+def test_unknown_architecture_is_refused(file: str) -> None:
+    with pytest.raises(SightlineError, match=r"model\.arch: got 'vgg', expected one of"):
+        models.load(tiny_data.model(file).model_copy(update={"arch": "vgg"}), ("a", "b"))
+
+
+def test_unknown_family_is_refused(file: str) -> None:
+    with pytest.raises(SightlineError, match=rf"model\.file: got 'nothing', expected one of .*{file}"):
+        models.load(tiny_data.model(file).model_copy(update={"file": "nothing"}), ("a", "b"))
+
+
+def test_weights_of_other_classes_do_not_run(file: str, dataset: Dataset, tmp_path: Path) -> None:
+    fit(file, dataset, tmp_path / "fit", epochs=1)
+    with pytest.raises(SightlineError, match=r"weights of another model"):
+        models.load(tiny_data.model(file), (*dataset.classes, "blue")).parts(tmp_path / "fit" / models.WEIGHTS_FILE)
+    (tmp_path / "fit" / models.WEIGHTS_FILE).write_bytes(b"nothing")
+    with pytest.raises(SightlineError, match=r"not the weights of a model"):
+        load("pytorch-fp32", tmp_path / "fit", package="tasks.engines")
+
+
+@pytest.mark.slow
+def test_sigkill_repeats_no_finished_epoch(file: str, dataset: Dataset, tmp_path: Path) -> None:
+    fit(file, dataset, tmp_path / "whole")
+    script = tmp_path / "fit.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import os, signal, sys
+        from pathlib import Path
+        sys.path.insert(0, {str(Path(tiny_data.__file__).parent)!r})
+        import tiny_data
+        from tasks import models
+        from tasks.tables import Dataset
+        folder, dies = Path(sys.argv[1]), sys.argv[2] == "dies"
+        dataset = Dataset.read(Path({str(dataset.raw)!r}), Path({str(dataset.root)!r}))
+        def on_epoch(epoch, losses):
+            print(epoch, flush=True)
+            if dies and epoch == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+        models.load(tiny_data.model({file!r}), dataset.classes).fit(
+            dataset, tiny_data.recipe({file!r}), start=None, work=folder, out=folder / "weights.pt", on_epoch=on_epoch)
+        """)
+    )
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    command = [sys.executable, str(script), str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(tiny_data.ROOT)}
+    killed = subprocess.run([*command, "dies"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert (killed.returncode, killed.stdout.split()) == (-signal.SIGKILL, ["1", "2"]), killed.stderr
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("checkpoint.*")}
+    assert before
+    done = subprocess.run([*command, "lives"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["1", "2", "3"]), done.stderr
+    assert (folder / "weights.pt").read_bytes() == (tmp_path / "whole" / models.WEIGHTS_FILE).read_bytes()
+
+
+def test_detectors_decode_as_their_library_does(tmp_path: Path) -> None:
+    import torch
+
+    from tasks.models import _ultralytics
+    from tasks.models._torch import save
+
+    config = tiny_data.model("yolov8")
+    torch.manual_seed(0)
+    network = _ultralytics.build(config, ("a", "b", "c")).eval()
+    save(network.state_dict(), tmp_path / "weights.pt")
+    images = torch.randint(0, 256, (2, config.imgsz, config.imgsz, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        boxes, scores = models.load(config, ("a", "b", "c")).parts(tmp_path / "weights.pt")(images)
+        expected = network(images.permute(0, 3, 1, 2).float() / 255)[0]
+    centre, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
+    np.testing.assert_allclose(torch.cat([centre, size], -1).transpose(1, 2), expected[:, :4], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(scores, expected[:, 4:], rtol=1e-3, atol=1e-4)

@@ -1,0 +1,190 @@
+"""The export stage on a classifier that knows its colours: what passes, what is caught, and that nothing differs twice."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from sightline import engines
+from sightline.contract import ModelDescription, describe_file
+from sightline.errors import AnswerIsNo, SightlineError
+from sightline.preprocess import decode, prepare_batch
+from tasks import export as stage
+from tasks import models, parity, schema
+from tasks.export import Config, Paths, export
+from tasks.graph import Graphs, export_parts, finish, join, write
+from tasks.models import WEIGHTS_FILE, Parts
+from tasks.parity import Gate
+from tasks.quantise import last_layers, quantise
+from tasks.tables import Dataset, Sample
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny import Scale, write_classifier, write_dataset
+
+EXPORT = schema.Export(
+    precisions=("fp32", "int8"), conf=0.3, calibration_images=12, parity_images=9, max_drop={"fp32": 0.001, "int8": 0.2}
+)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], schema.Model]:
+    folder = tmp_path_factory.mktemp("inputs")
+    raw, root = write_dataset(folder)
+    model = write_classifier(folder / "champion", Dataset.read(raw, root))
+    return {"raw": raw, "dataset": root, "champion": folder / "champion"}, model
+
+
+@pytest.fixture(scope="module")
+def exported(inputs: tuple[dict[str, Path], schema.Model], tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    folder = tmp_path_factory.mktemp("exported")
+    paths = Paths(**inputs[0], model=folder / "model", report=folder / "report")
+    export(paths, Config(model=inputs[1], export=EXPORT))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def parts(inputs: tuple[dict[str, Path], schema.Model]) -> Parts:
+    paths, model = inputs
+    description = ModelDescription.read(paths["champion"])
+    return models.load(model, description.classes).parts(paths["champion"] / WEIGHTS_FILE)
+
+
+@pytest.fixture(scope="module")
+def description(inputs: tuple[dict[str, Path], schema.Model]) -> ModelDescription:
+    return ModelDescription.read(inputs[0]["champion"])
+
+
+@pytest.fixture(scope="module")
+def graphs(parts: Parts, description: ModelDescription) -> Graphs:
+    return export_parts(parts, description)
+
+
+@pytest.fixture(scope="module")
+def samples(inputs: tuple[dict[str, Path], schema.Model]) -> list[Sample]:
+    return Dataset.read(inputs[0]["raw"], inputs[0]["dataset"]).samples("val")
+
+
+def test_every_precision_passes_and_runs(exported: Paths, samples: list[Sample]) -> None:
+    description = ModelDescription.read(exported.model)
+    assert sorted(description.files) == ["fp32", "int8"]
+    assert description.conf == 0.3
+    assert description.calibration is not None
+    assert description.calibration.images == 12
+    assert not (exported.report / "failed").exists()
+    images, _ = prepare_batch([decode(sample.path.read_bytes()) for sample in samples], description.input)
+    for precision in description.files:
+        probabilities = engines.load(f"onnxruntime-cpu-{precision}", exported.model).run(images, 0.0)["probabilities"]
+        assert np.argmax(probabilities, axis=1).tolist() == [int(sample.labels[0]) for sample in samples]
+
+
+def test_parity_report_has_numbers(exported: Paths) -> None:
+    report = json.loads((exported.report / "parity.json").read_text())
+    assert report["fp32"]["reference"] == report["fp32"]["metric"] == 1.0
+    assert 0 < report["fp32"]["max_rel_error"] < 1e-4
+    assert report["fp32"]["max_abs_error"] < report["int8"]["max_abs_error"]
+    assert report["int8"]["images"] == report["int8"]["found"] == report["int8"]["reference_found"] == 9
+
+
+@pytest.mark.slow
+def test_same_checkpoint_gives_the_same_files(
+    exported: Paths, inputs: tuple[dict[str, Path], schema.Model], tmp_path: Path
+) -> None:
+    again = replace(exported, model=tmp_path / "model", report=tmp_path / "report")
+    export(again, Config(model=inputs[1], export=EXPORT))
+    for folder in ("model", "report"):
+        first, second = getattr(exported, folder), getattr(again, folder)
+        names = sorted(path.name for path in first.iterdir())
+        assert names == sorted(path.name for path in second.iterdir())
+        for name in names:
+            assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_only_the_core_is_quantised(exported: Paths) -> None:
+    nodes = onnx.load(exported.model / "model.int8.onnx").graph.node
+    kinds = {part: {node.op_type for node in nodes if node.name.startswith(f"{part}/")} for part in ("pre", "core", "post")}
+    producers = {output: node for node in nodes for output in node.output}
+    assert all(kinds.values())
+    assert "QuantizeLinear" not in kinds["pre"] | kinds["post"]
+    for node in nodes:
+        inputs = [producers[name].op_type for name in node.input if name in producers]
+        if node.op_type in ("Conv", "Gemm"):
+            assert set(inputs) == {"DequantizeLinear"}, node.name
+    assert (exported.model / "model.int8.onnx").stat().st_size < 0.3 * (exported.model / "model.onnx").stat().st_size
+
+
+def test_last_layers_stay_in_float(graphs: Graphs, description: ModelDescription, samples: list[Sample]) -> None:
+    (last,) = last_layers(graphs.core)
+    core = quantise(graphs, samples, description.input, spare_last=True).core
+    node = next(node for node in core.graph.node if node.name == last)
+    weights = {tensor.name: tensor for tensor in core.graph.initializer}
+    assert weights[node.input[1]].data_type == onnx.TensorProto.FLOAT
+
+
+class Reversed(Scale):
+    """BGR for RGB: the classic mistake."""
+
+    def forward(self, images):  # type: ignore[no-untyped-def]
+        return super().forward(images).flip(1)
+
+
+def test_parity_catches_another_preprocessing(
+    inputs: tuple[dict[str, Path], schema.Model],
+    parts: Parts,
+    description: ModelDescription,
+    samples: list[Sample],
+    tmp_path: Path,
+) -> None:
+    broken = join(export_parts(replace(parts, pre=Reversed().eval()), description))
+    write(finish(broken, description), tmp_path / "model.onnx")
+    replace(description, files={"fp32": describe_file(tmp_path / "model.onnx")}).write(tmp_path)
+    verdict = Gate(inputs[0]["champion"], parts, samples, threads=1).judge(broken, tmp_path, "fp32", max_drop=0.001)
+    assert not verdict.passed
+    assert verdict.drop > 0.3
+    assert "fitness" in verdict.message
+    assert "outputs differ" in verdict.message
+
+
+def test_failed_variant_is_left_out_and_kept_in_the_report(
+    inputs: tuple[dict[str, Path], schema.Model], graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "export_parts", lambda *_: graphs)
+    paths = Paths(**inputs[0], model=tmp_path / "model", report=tmp_path / "report")
+    strict = EXPORT.model_copy(update={"max_drop": {"fp32": 0.001, "int8": -1.0}})
+    export(paths, Config(model=inputs[1], export=strict))
+    assert sorted(ModelDescription.read(paths.model).files) == ["fp32"]
+    assert ModelDescription.read(paths.model).calibration is None
+    report = json.loads((paths.report / "parity.json").read_text())
+    assert not report["int8"]["passed"]
+    assert "fitness" in report["int8"]["message"]
+    kept = paths.report / report["int8"]["kept"]
+    assert ModelDescription.read(kept).file(kept, "int8").is_file()
+
+
+def test_no_variant_passes_is_an_answer(
+    inputs: tuple[dict[str, Path], schema.Model], graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "export_parts", lambda *_: graphs)
+    monkeypatch.setattr(parity, "MAX_ERROR", {"fp32": 0.0})
+    paths = Paths(**inputs[0], model=tmp_path / "model", report=tmp_path / "report")
+    with pytest.raises(AnswerIsNo, match="no precision passes"):
+        export(paths, Config(model=inputs[1], export=EXPORT.model_copy(update={"precisions": ("fp32",)})))
+    assert not paths.model.exists()
+    assert (paths.report / "parity.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"precisions": ("bf16",)}, "export.precisions: got bf16"),
+        ({"precisions": ()}, "export.precisions: got none"),
+        ({"max_drop": {"fp32": 0.1}}, r"set export\.max_drop\.int8"),
+    ],
+)
+def test_wrong_settings_fail_before_any_work(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    paths = Paths(*(tmp_path / name for name in ("raw", "dataset", "champion", "model", "report")))
+    with pytest.raises(SightlineError, match=message):
+        export(paths, stage.Config.model_construct(export=EXPORT.model_copy(update=change)))

@@ -1,0 +1,93 @@
+"""Every format, through the same expectations."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+from datasets import class_folders, picture, tables, voc
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sightline.errors import SightlineError
+from tasks import formats
+
+MAKERS = {"voc": voc, "class_folders": class_folders}
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> tuple[int, int, int, int, int, bool]:
+    xmin, ymin = draw(st.integers(0, 62)), draw(st.integers(0, 46))
+    return (
+        draw(st.integers(0, 3)),
+        xmin,
+        ymin,
+        draw(st.integers(xmin + 1, 64)),
+        draw(st.integers(ymin + 1, 48)),
+        draw(st.booleans()),
+    )
+
+
+@pytest.mark.parametrize("name", formats.names())
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(drawn=st.lists(boxes(), min_size=2, max_size=6))
+def test_what_is_written_is_read_again(
+    name: str, drawn: list[tuple[int, int, int, int, int, bool]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    module = importlib.import_module(f"tasks.formats.{name}")
+    whole = name == "class_folders"
+    if whole:
+        drawn = [*drawn, (0, 0, 0, 1, 1, False), (1, 0, 0, 1, 1, False)]  # two classes at least
+    written = tables(drawn, whole)
+    folder = tmp_path_factory.mktemp(name)
+    pixels = folder / "pixels.jpg"
+    picture(pixels, 0)
+    root = folder / "root"
+    module.write(written, lambda _: pixels, root)
+    assert module.detect(root) is None
+    labels = module.read(root)
+    assert labels.findings == []
+    images, objects = labels.frames()
+    names = dict(zip(written.classes["id"], written.classes["name"], strict=True))
+    stems = images["image_id"].map(lambda text: Path(text).name)
+    assert sorted(stems) == sorted(written.images["image_id"])
+    assert set(images["split"]) == {"train"}
+    columns = ["xmin", "ymin", "xmax", "ymax", "difficult"]
+    got = objects.assign(image_id=objects["image_id"].map(lambda text: Path(text).name)).sort_values("image_id")
+    want = written.objects.sort_values("image_id")
+    assert list(got["name"]) == [names[label] for label in want["label"]]
+    for column in columns:
+        assert got[column].tolist() == want[column].tolist()
+
+
+@pytest.mark.parametrize("name", formats.names())
+def test_auto_finds_the_format(name: str, tmp_path: Path) -> None:
+    root = MAKERS[name](tmp_path / "root")
+    assert formats.load("auto", root).__name__ == f"tasks.formats.{name}"
+
+
+@pytest.mark.parametrize("name", formats.names())
+def test_a_foreign_folder_is_told_which_requirement_it_does_not_meet(name: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(SightlineError, match=rf"{name}: no (XML annotation|image) below the folder"):
+        formats.load(name, tmp_path)
+
+
+def test_a_voc_box_counts_from_one_and_includes_both_ends(tmp_path: Path) -> None:
+    root = voc(tmp_path, 1, splits=False)
+    _, objects = formats.load("voc", root).read(root).frames()
+    assert objects[["xmin", "ymin", "xmax", "ymax"]].to_numpy().tolist() == [[0, 0, 20, 20], [29, 9, 64, 48]]
+
+
+def test_xml_beside_the_images_is_voc_too(tmp_path: Path) -> None:
+    voc(tmp_path / "made", 2, splits=False)
+    for path in sorted((tmp_path / "made").rglob("*.*")):
+        path.rename(tmp_path / path.name)
+    labels = formats.load("auto", tmp_path).read(tmp_path)
+    assert [image.image_id for image in labels.images] == ["000", "001"]
+
+
+def test_split_folders_give_the_splits(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        class_folders(tmp_path / split, 2)
+    images, _ = formats.load("auto", tmp_path).read(tmp_path).frames()
+    assert images["split"].value_counts().to_dict() == {"train": 4, "val": 4, "test": 4}

@@ -1,0 +1,119 @@
+"""Metrics against pycocotools' own reading of files, and against values known by hand."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sightline.postprocess import Detections
+from tasks import metrics
+from tasks.tables import Sample
+
+NAMES = ("a", "b")
+
+
+def sample(boxes: list[list[float]], labels: list[int], crowd: list[int] | None = None, difficult: list[int] | None = None) -> Sample:
+    count = len(boxes)
+    return Sample(
+        "x", Path("x"), 100, 100, np.array(labels, np.int64), np.array(boxes, np.float64).reshape(count, 4),
+        np.array(crowd or [0] * count, bool), np.array(difficult or [0] * count, bool),
+    )  # fmt: skip
+
+
+def found(boxes: list[list[float]], scores: list[float], labels: list[int]) -> Detections:
+    return Detections(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(labels, np.int64))
+
+
+A, B, FAR = [0, 0, 20, 20], [30, 30, 60, 60], [70, 70, 90, 90]
+
+
+def test_perfect_detections_score_one() -> None:
+    result = metrics.detection([sample([A, B], [0, 1])], [found([A, B], [0.9, 0.8], [0, 1])], NAMES).metrics
+    expected = ("mAP50", "mAP50-95", "precision", "recall", "f1", "AP50/a", "AP50/b")
+    assert {name: pytest.approx(1.0) for name in expected} == {name: result[name] for name in expected}
+    assert result["conf"] == pytest.approx(0.8)
+
+
+def test_an_object_found_at_iou_0_6_counts_at_three_of_ten_thresholds() -> None:
+    result = metrics.detection([sample([[0, 0, 10, 10]], [0])], [found([[0, 0, 10, 6.2]], [0.9], [0])], NAMES).metrics
+    assert result["mAP50"] == pytest.approx(1.0)
+    assert result["mAP50-95"] == pytest.approx(0.3)  # 0.50, 0.55, 0.60
+
+
+def test_wrong_class_and_false_alarm() -> None:
+    result = metrics.detection([sample([A, B], [0, 1])], [found([A, FAR], [0.9, 0.8], [0, 1])], NAMES).metrics
+    assert (result["AP50/a"], result["AP50/b"]) == (pytest.approx(1.0), 0.0)
+    assert (result["precision"], result["recall"], result["f1"]) == (1.0, 0.5, pytest.approx(2 / 3))
+
+
+@pytest.mark.parametrize("kind", ["crowd", "difficult"])
+def test_crowd_and_difficult_are_neither_hit_nor_missed(kind: str) -> None:
+    truth = sample([A, B], [0, 0], **{kind: [0, 1]})  # type: ignore[arg-type]
+    for detections in (found([A], [0.9], [0]), found([B, A], [0.95, 0.9], [0, 0])):
+        result = metrics.detection([truth], [detections], NAMES).metrics
+        assert (result["mAP50"], result["recall"], result["f1"]) == (pytest.approx(1.0), 1.0, 1.0)
+
+
+def test_a_class_without_objects_is_left_out() -> None:
+    result = metrics.detection([sample([A], [0])], [found([A, FAR], [0.9, 0.1], [0, 1])], NAMES)
+    assert list(result.curves) == ["a"]
+    assert result.metrics["mAP50"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("truth", [sample([A], [0]), sample([], [])])
+def test_nothing_found_and_nothing_there(truth: Sample) -> None:
+    result = metrics.detection([truth], [found([], [], [])], NAMES).metrics
+    assert {result[name] for name in ("mAP50", "mAP50-95", "precision", "recall", "f1")} == {0.0}
+
+
+def test_agrees_with_pycocotools_from_files(tmp_path: Path) -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    rng = np.random.default_rng(0)
+    samples, results, truth, detections = [], [], [], []
+    for image in range(20):
+        low = rng.uniform(0, 70, (6, 2))
+        boxes = np.hstack([low, low + rng.uniform(5, 30, (6, 2))])
+        labels = rng.integers(0, 2, 6)
+        moved = (boxes + rng.normal(0, 2, boxes.shape)).astype(np.float32)
+        scores = rng.uniform(0, 1, 6).astype(np.float32)
+        samples.append(sample(boxes.tolist(), labels.tolist()))
+        results.append(found(moved.tolist(), scores.tolist(), labels.tolist()))
+        for box, label, near, score in zip(boxes, labels, moved, scores, strict=True):
+            entry = {"image_id": image, "category_id": int(label)}
+            wh = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+            truth.append({**entry, "id": len(truth) + 1, "bbox": wh, "area": wh[2] * wh[3], "iscrowd": 0})
+            near = near.astype(float)
+            detections.append({**entry, "bbox": [*near[:2], *(near[2:] - near[:2])], "score": float(score)})
+    images, categories = [{"id": image} for image in range(20)], [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}]
+    (tmp_path / "truth.json").write_text(json.dumps({"images": images, "categories": categories, "annotations": truth}))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(tmp_path / "truth.json"))
+        evaluation = COCOeval(coco, coco.loadRes(detections), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    result = metrics.detection(samples, results, NAMES).metrics
+    assert (result["mAP50-95"], result["mAP50"]) == (pytest.approx(evaluation.stats[0]), pytest.approx(evaluation.stats[1]))
+    assert 0 < result["mAP50-95"] < result["mAP50"]
+
+
+def test_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics.detection([sample([A], [0])], [found([A], [0.9], [0])], NAMES)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_confusion_matrix_counts_each_object_once() -> None:
+    truth = sample([A, B, FAR], [0, 1, 1], difficult=[0, 0, 1])
+    result = found([A, A, B, FAR, [0, 80, 9, 99]], [0.9, 0.8, 0.7, 0.6, 0.1], [0, 0, 0, 1, 1])
+    matrix = metrics.detection_confusion([truth], [result], 2, conf=0.25)
+    assert matrix.tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]  # hit; b taken for a; the second a on A is a false alarm
+
+
+def test_classification() -> None:
+    result = metrics.classification(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]), 3)
+    assert result == {"accuracy_top1": 0.75, "f1": pytest.approx((2 / 3 + 2 / 3 + 1) / 3)}

@@ -1,0 +1,155 @@
+"""Who wins, who loses and why, and what is said when nobody wins."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sightline.errors import AnswerIsNo, SightlineError
+from tasks.schema import Constraints
+from tasks.select import Config, Paths, select
+from tasks.selection import choose, to_markdown
+
+ROOT = Path(__file__).parents[2]
+
+
+def row(candidate: str, **values: Any) -> dict[str, Any]:
+    """A measured row of the benchmark."""
+    defaults = {
+        "p50_ms": 9.0,
+        "p99_ms": 10.0,
+        "throughput": 100.0,
+        "rss_mb": 100.0,
+        "size_mb": 12.0,
+        "fitness": 0.5,
+        "mAP50": 0.8,
+    }
+    fixed = {"candidate": candidate, "shipped": True, "status": "ok", "message": "", "licence": "MIT", "drop": 0.0}
+    return {**fixed, **defaults, **values}
+
+
+def constraints(**values: Any) -> Constraints:
+    return Constraints(**{"max": {}, "min": {}, "licence": (), "objective": "p99_ms", **values})
+
+
+ROWS = [
+    row("pytorch-fp32", shipped=False, p99_ms=1.0),
+    row("onnxruntime-cpu-fp32", p99_ms=10.0),
+    row("onnxruntime-cpu-int8", p99_ms=5.0, drop=0.02, fitness=0.48, mAP50=0.7),
+    row("openvino-cpu-fp32", p99_ms=8.0, rss_mb=300.0, licence="Apache-2.0"),
+    {"candidate": "tensorrt-fp16", "shipped": True, "status": "not available", "message": "no GPU", "licence": "MIT"},
+]
+
+
+@pytest.mark.parametrize(
+    ("limits", "winner"),
+    [
+        ({}, "onnxruntime-cpu-int8"),
+        ({"max": {"drop": 0.01}}, "openvino-cpu-fp32"),
+        ({"max": {"drop": 0.01, "rss_mb": 200}}, "onnxruntime-cpu-fp32"),
+        ({"min": {"mAP50": 0.8}}, "openvino-cpu-fp32"),
+        ({"max": {"p99_ms": 8.0}, "min": {"mAP50": 0.8}}, "openvino-cpu-fp32"),
+        ({"licence": ("Apache-2.0",)}, "openvino-cpu-fp32"),
+        ({"objective": "rss_mb"}, "onnxruntime-cpu-fp32"),
+        ({"objective": "throughput"}, "onnxruntime-cpu-fp32"),
+    ],
+)
+def test_winner(limits: dict[str, Any], winner: str) -> None:
+    selection = choose(ROWS, constraints(**limits))
+    assert selection["winner"] == winner
+    lines = to_markdown(selection)
+    assert all(each["candidate"] in lines for each in ROWS)
+    assert all(entry["reasons"] for entry in selection["candidates"])
+
+
+@given(st.permutations(ROWS), st.sampled_from(["p99_ms", "p50_ms", "throughput", "rss_mb", "size_mb"]))
+def test_order_of_the_rows_does_not_matter(rows: list[dict[str, Any]], objective: str) -> None:
+    limits = constraints(objective=objective, max={"drop": 0.01})
+    assert choose(rows, limits) == choose(ROWS, limits)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"p99_ms": 4.0}, {"p99_ms": 5.0, "fitness": 0.9}),
+        ({"fitness": 0.6}, {"fitness": 0.5, "rss_mb": 1.0}),
+        ({"rss_mb": 50.0}, {"rss_mb": 60.0}),
+        ({}, {}),
+    ],
+)
+def test_ties_are_broken_in_the_order_that_is_written(first: dict[str, Any], second: dict[str, Any]) -> None:
+    rows = [row("b", **second), row("a", **first)]
+    assert choose(rows, constraints())["winner"] == "a"
+
+
+def test_reference_never_wins() -> None:
+    selection = choose(ROWS, constraints())
+    entry = next(each for each in selection["candidates"] if each["candidate"] == "pytorch-fp32")
+    assert not entry["satisfies_constraints"]
+    assert "not shipped" in entry["reasons"][0]
+
+
+@pytest.mark.parametrize("kind", ["min", "max"])
+def test_unknown_column_names_the_nearest(kind: str) -> None:
+    with pytest.raises(SightlineError, match=rf"constraints\.{kind}\.p99_msec.*did you mean p99_ms\?"):
+        choose(ROWS, constraints(**{kind: {"p99_msec": 5}}))
+    with pytest.raises(SightlineError, match="no column"):
+        choose(ROWS, constraints(**{kind: {"candidate": 5}}))
+
+
+def test_what_was_not_measured_meets_no_constraint() -> None:
+    selection = choose([row("a", drop=None), row("b", p99_ms=50.0)], constraints(max={"drop": 0.5}))
+    assert selection["winner"] == "b"
+    assert "drop not measured" in selection["candidates"][0]["reasons"][0]
+
+
+def test_nearest_miss_says_what_to_relax_and_by_how_much() -> None:
+    selection = choose(ROWS, constraints(max={"p99_ms": 4.0, "drop": 0.01}))
+    assert selection["winner"] is None
+    first, *_ = selection["nearest"]
+    assert first == ("openvino-cpu-fp32: p99_ms 8.0, expected at most 4 (off by 4 or 100%): set constraints.max.p99_ms=8.0"), (
+        "two broken constraints are further away than one"
+    )
+    relaxed = choose(ROWS, constraints(max={"p99_ms": 8.0, "drop": 0.01}))
+    assert relaxed["winner"] == "openvino-cpu-fp32", "the remedy works"
+
+
+def test_no_candidate_writes_why_and_says_no(tmp_path: Path) -> None:
+    write_benchmark(tmp_path / "benchmark")
+    paths = Paths(benchmark=tmp_path / "benchmark", report=tmp_path / "report")
+    with pytest.raises(AnswerIsNo, match=r"set constraints\.max\.p99_ms=5"):
+        select(paths, Config(constraints=constraints(max={"p99_ms": 4.0})))
+    assert json.loads((paths.report / "selection.json").read_text())["winner"] is None
+    assert "The nearest misses" in (paths.report / "selection.md").read_text()
+
+
+@pytest.mark.parametrize(("limit", "code"), [(20, 0), (1, 1)])
+def test_command_exits_with_the_answer(tmp_path: Path, limit: float, code: int) -> None:
+    write_benchmark(tmp_path / "benchmark")
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    chosen = {"max": {"p99_ms": limit}, "min": {}, "licence": [], "objective": "p99_ms"}
+    params |= {"constraints": chosen, "tracking": {"name": "none", "uri": None, "experiment": "x"}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.select", "--benchmark", "benchmark", "--report", "report"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert (tmp_path / "report" / "selection.md").is_file()
+    assert "Traceback" not in done.stderr
+
+
+def write_benchmark(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "benchmark.json").write_text(json.dumps({"machine": {}, "task": "detect", "model": "m", "rows": ROWS}))

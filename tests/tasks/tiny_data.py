@@ -1,0 +1,75 @@
+"""Tiny datasets and configurations, drawn here: coloured boxes on noise."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+
+from tasks import schema
+from tasks.tables import Dataset, Tables
+
+ROOT = Path(__file__).parents[2]
+CLASSES = ("red", "green")
+SIDE = 64
+
+
+def families() -> list[str]:
+    """Every file in tasks/models, by the name that conf/model gives it."""
+    return sorted(path.stem for path in (ROOT / "tasks" / "models").glob("[a-z]*.py"))
+
+
+def conf(file: str) -> dict[str, Any]:
+    """The configuration in conf/model of the family in `file`, made small."""
+    found = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf" / "model").glob("*.yaml"))]
+    data: dict[str, Any] = next(entry for entry in found if entry["model"]["file"] == file)
+    data["model"]["imgsz"] = SIDE
+    data["train"] |= {"epochs": 3, "batch": 4, "device": "cpu", "precision": "fp32"}
+    return data
+
+
+def model(file: str) -> schema.Model:
+    return schema.parse(schema.Model, conf(file)["model"])
+
+
+def recipe(file: str, **values: Any) -> schema.Train:
+    return schema.parse(schema.Train, {**conf(file)["train"], **values})
+
+
+def dataset(folder: Path, task: str, images: int = 12) -> Dataset:
+    """A dataset of `images` PNGs, half of them for training and a quarter each for val and test."""
+    rng = np.random.default_rng(0)
+    raw, root = folder / "raw", folder / "dataset"
+    raw.mkdir(parents=True)
+    rows, objects = [], []
+    for number in range(images):
+        name = f"{number:03}"
+        pixels = rng.integers(0, 80, (48, SIDE, 3), np.uint8)
+        count = 3 if task == "detect" else 1
+        for _ in range(count):
+            label = number % 2 if task == "classify" else int(rng.integers(2))
+            x, y = int(rng.integers(0, 40)), int(rng.integers(0, 24))
+            pixels[y : y + 20, x : x + 20] = (220, 30, 30) if label == 0 else (30, 220, 30)
+            box = (x, y, x + 20, y + 20) if task == "detect" else (None,) * 4
+            objects.append([name, label, *box, None, False, False, f"{name}.xml", 0])
+        Image.fromarray(pixels).save(raw / f"{name}.png")
+        split = ("train", "train", "val", "test")[number // 2 % 4]
+        rows.append([name, "raw", f"{name}.png", SIDE, 48, split, ""])
+    columns = ["image_id", "label", "xmin", "ymin", "xmax", "ymax", "polygons", "iscrowd", "difficult", "file", "line"]
+    Tables(
+        pd.DataFrame(rows, columns=["image_id", "store", "path", "width", "height", "split", "hash"]),
+        pd.DataFrame(objects, columns=columns),
+        pd.DataFrame({"id": range(len(CLASSES)), "name": CLASSES, "ignore": False}),
+    ).write(root)
+    return Dataset.read(raw, root)
+
+
+def hide(dataset: Dataset, split: str, count: int) -> Dataset:
+    """The dataset with the first `count` images alone of `split`."""
+    images = dataset.tables.images
+    gone = images[images["split"] == split].sort_values("image_id")["image_id"].iloc[count:]
+    tables = dataclasses.replace(dataset.tables, images=images[~images["image_id"].isin(gone)])
+    return dataclasses.replace(dataset, tables=tables)
