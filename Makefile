@@ -9,7 +9,9 @@ export VIRTUAL_ENV := $(CURDIR)/$(ENV)
 # Nothing of ours calls home.
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
+export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
+export ORT_DISABLE_TELEMETRY := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 unexport PYTHONDONTWRITEBYTECODE
 

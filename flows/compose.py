@@ -3,6 +3,7 @@
 The one file that imports Hydra.
 """
 
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import flows.hydra_plugins.conf_digest  # noqa: F401  registers the resolver
@@ -24,6 +25,7 @@ def compose_params(overrides: Sequence[str], root: Path = Path()) -> str:
     Raises:
         SightlineError: An override or a file of conf/ is wrong.
     """
+    _check(overrides, root / "conf")
     for override in overrides:
         if "${" in override:
             raise SightlineError(
@@ -41,6 +43,39 @@ def compose_params(overrides: Sequence[str], root: Path = Path()) -> str:
         raise SightlineError(f"conf/ with {' '.join(overrides) or 'no overrides'}: {message}") from error
     parse(Params, OmegaConf.to_container(config), where="conf/")  # type: ignore[arg-type]
     return OmegaConf.to_yaml(config)
+
+
+def _check(overrides: Sequence[str], conf: Path) -> None:
+    """Refuses choices and keys that conf/ does not have; the message names the nearest one."""
+    groups = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in conf.iterdir() if folder.is_dir()}
+    given = dict(override.partition("=")[::2] for override in overrides if override[:1] not in ("+", "~"))
+    for group, name in given.items():
+        if group in groups and name not in (*groups[group], "null"):
+            raise SightlineError(f"{group}: got {name}, {_hint(name, groups[group])}")
+    if not given:
+        return
+    with initialize_config_dir(str(conf.resolve()), version_base=None):
+        chosen = [f"{group}={name}" for group, name in given.items() if group in groups]
+        keys = [*groups, *_keys(compose("config", overrides=chosen))]
+    for key in given:
+        if key.lstrip("+") not in keys:
+            raise SightlineError(f"{key}: unknown key, {_hint(key, keys)}")
+
+
+def _hint(got: str, valid: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(got, valid, n=1)
+    return f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(valid)}"
+
+
+def _keys(config: DictConfig, prefix: str = "") -> list[str]:
+    """Every key of a configuration, `train` and `train.lr0` alike."""
+    keys = []
+    for key in config:
+        keys.append(prefix + str(key))
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none():
+            keys.extend(_keys(node, f"{prefix}{key!s}."))
+    return keys
 
 
 def write_params(overrides: Sequence[str], root: Path = Path()) -> None:

@@ -5,7 +5,7 @@ DVC holds the graph and the cache; the flow adds when each stage runs, its logs,
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
-from pydantic import Field, GetJsonSchemaHandler
+from pydantic import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -30,16 +30,19 @@ from tasks.stage import die_with_parent
 from tasks.trackers._spool import WATCH
 
 CONF = Path(__file__).parents[1] / "conf"
+DEFAULTS = {group: str(project.default(group, CONF)) for group in ("dataset", "model", "constraints")}
+NO_EXPERIMENT = "none"
 
 
 @dataclass(frozen=True)
 class Group:
-    """A parameter that names a file of conf/<name>; the form lists those that there are."""
+    """A parameter that names a file of conf/<name>; the form lists those that there are, and `also`."""
 
     name: str
+    also: tuple[str, ...] = ()
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {**handler(schema), "enum": project.names(self.name, CONF)}
+        return {**handler(schema), "enum": [*self.also, *project.names(self.name, CONF)]}
 
 
 class StageError(SightlineError):
@@ -50,26 +53,28 @@ class StageError(SightlineError):
         self.exit_code = exit_code
 
 
-@flow(name="sightline", task_runner=cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner()), validate_parameters=True)
+@flow(
+    name="sightline",
+    task_runner=cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner()),
+)
 def pipeline(
-    dataset: Annotated[str, Group("dataset"), Field(description="Where the images come from")] = str(
-        project.default("dataset", CONF)
-    ),
-    model: Annotated[str, Group("model"), Field(description="The architecture, and the recipe that trains it")] = str(
-        project.default("model", CONF)
-    ),
-    constraints: Annotated[str, Group("constraints"), Field(description="What the service must meet")] = str(
-        project.default("constraints", CONF)
-    ),
-    experiment: Annotated[
-        str | None, Field(description=f"Named overrides: {', '.join(project.names('experiment', CONF))}")
-    ] = None,
-    overrides: Annotated[
-        list[str], Field(description="Values that win over all others, as on the command line: train.epochs=5")
-    ] = [],  # noqa: B006  Prefect copies it into the form
-    publish: Annotated[bool, Field(description="Whether to push, copy and register what was packaged")] = True,
+    dataset: Annotated[str, Group("dataset")] = DEFAULTS["dataset"],
+    model: Annotated[str, Group("model")] = DEFAULTS["model"],
+    constraints: Annotated[str, Group("constraints")] = DEFAULTS["constraints"],
+    experiment: Annotated[str, Group("experiment", also=(NO_EXPERIMENT,))] = NO_EXPERIMENT,
+    overrides: list[str] = [],  # noqa: B006  Prefect shows the default in the form
+    publish: bool = True,
 ) -> State[Any]:
-    """From a labelled dataset and constraints to the inference service that meets them."""
+    """From a labelled dataset and constraints to the inference service that meets them.
+
+    Args:
+        dataset: Where the images come from: a file of conf/dataset.
+        model: The architecture, and the recipe that trains it: a file of conf/model.
+        constraints: What the service must meet: a file of conf/constraints.
+        experiment: Named overrides: a file of conf/experiment.
+        overrides: Values that win over all others, as on the command line: train.epochs=5
+        publish: Whether to push, copy and register what was packaged.
+    """
     _end_with_runner()
     chosen = {"dataset": dataset, "model": model, "constraints": constraints, "experiment": experiment}
     try:
@@ -83,13 +88,11 @@ def pipeline(
         return Failed(message=str(error), data=error)
 
 
-def as_overrides(chosen: dict[str, str | None], overrides: Sequence[str]) -> list[str]:
-    """The form's choices as Hydra's overrides; conf/config.yaml's own choice is none, so that an experiment may replace it."""
+def as_overrides(chosen: Mapping[str, str], overrides: Sequence[str]) -> list[str]:
+    """The form's choices as Hydra's overrides; what conf/config.yaml chooses is no override, so that an experiment may."""
     given = {override.partition("=")[0] for override in overrides}
     picks = [
-        f"{group}={name}"
-        for group, name in chosen.items()
-        if name and group not in given and name != project.default(group, CONF)
+        f"{group}={name}" for group, name in chosen.items() if group not in given and name != DEFAULTS.get(group, NO_EXPERIMENT)
     ]
     return [*picks, *overrides]
 
@@ -108,14 +111,16 @@ def _run_graph(stages: Sequence[Stage], publish: bool) -> State[Any]:
     trackers.link_cached(project.stage_keys([name for name, state in states.items() if state.name == "Cached"]))
     failed = {name: state for name, state in states.items() if state.is_failed() or state.is_crashed()}
     if not failed and publish:
-        states["publish"] = run_publish(return_state=True)
+        future = run_publish.submit(wait_for=list(futures.values()), return_state=False)
+        future.wait()
+        states["publish"] = future.state
         failed = {name: state for name, state in states.items() if state.is_failed()}
     trackers.finish()
     if failed:
         message = "\n".join(str(state.message) for state in failed.values())
         codes = [getattr(state.result(raise_on_failure=False), "exit_code", 2) for state in failed.values()]
         return Failed(message=message, data=StageError(message, max(codes)))
-    cached = sum(state.name == "Cached" for state in states.values())
+    cached = sum(states[stage.name].name == "Cached" for stage in stages)
     return Completed(message=f"{len(stages)} stages, {cached} of them cached")
 
 

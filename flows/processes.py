@@ -11,14 +11,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from flows import guard
-
-QUIET = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DVC_NO_ANALYTICS": "1",
-}
-"""No library reports home."""
+from tasks.stage import QUIET
 
 
 def environment() -> dict[str, str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from flows import processes
 from sightline.errors import SightlineError
+from tasks.stage import QUIET
 
 HOME = Path("work/prefect")
 URL_FILE = HOME / "api_url"
@@ -27,7 +28,7 @@ START_TIMEOUT_S = 120
 def prepare_environment() -> None:
     """Keeps Prefect's data in the project, its console quiet, and nothing reporting home."""
     HOME.mkdir(parents=True, exist_ok=True)
-    os.environ.update(processes.QUIET)
+    os.environ.update(QUIET)
     os.environ.setdefault("PREFECT_HOME", str(HOME.resolve()))
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
@@ -69,8 +70,7 @@ def started(port: int, ui: bool = True) -> Iterator[str]:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise SightlineError(f"port {port}: {error.strerror}: choose another by --port") from error
-    url = f"http://127.0.0.1:{port}/api"
-    HOME.mkdir(parents=True, exist_ok=True)
+    url = address(port)
     log = HOME / "server.log"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     if not ui:
@@ -92,6 +92,11 @@ def until_exit(server: AbstractContextManager[str]) -> str:
     stack = ExitStack()
     atexit.register(stack.close)
     return stack.enter_context(server)
+
+
+def address(port: int) -> str:
+    """The API of a server of ours."""
+    return f"http://127.0.0.1:{port}/api"
 
 
 def is_up(url: str) -> bool:

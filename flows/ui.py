@@ -1,5 +1,6 @@
 """`sightline ui`: Prefect's server and UI, and a deployment of the flow, in one command."""
 
+import os
 import signal
 from types import FrameType
 
@@ -16,6 +17,7 @@ def run(cron: str, port: int) -> int:
         SightlineError: The cron expression is wrong, the port is taken, or the server does not come up.
     """
     server.prepare_environment()
+    os.environ["PREFECT_API_URL"] = server.address(port)  # before Prefect is imported: it would use a server of its own
     _check_cron(cron)
     signal.signal(signal.SIGTERM, _interrupt)
     print(f"starting Prefect's server on port {port} ...", flush=True)

@@ -63,7 +63,13 @@ def _measure(name: str, description: ModelDescription, images: list[str], paths:
     """The row of one candidate."""
     engine, _, precision = name.rpartition("-")
     shipped = not (Path(engines.__path__[0]) / f"{engine.replace('-', '_')}.py").is_file()
-    row = {"candidate": name, "engine": engine, "precision": precision, "shipped": shipped, "licence": description.licence}
+    row: dict[str, Any] = {
+        "candidate": name,
+        "engine": engine,
+        "precision": precision,
+        "shipped": shipped,
+        "licence": description.licence,
+    }
     if shipped and precision not in description.files:
         return row | {"status": "not available", "message": f"no {precision} file was exported: see its parity.json"}
     job = Job(
@@ -82,8 +88,10 @@ def _measure(name: str, description: ModelDescription, images: list[str], paths:
     if result["status"] != "ok":
         return row | result
     file = paths.exported / description.files[precision].path if shipped else paths.champion / WEIGHTS_FILE
-    figures = {**result.pop("figures"), "size_mb": round(file.stat().st_size / 1e6, 3), "samples": job.samples}
-    return {**result.pop("facts"), **row, **result, **figures}
+    row |= {"status": "ok", "message": "", **result["figures"], "samples": job.samples, "facts": result["facts"]}
+    row["size_mb"] = round(file.stat().st_size / 1e6, 3)
+    # A detector's precision is not the precision of its arithmetic.
+    return row | {f"metric/{key}" if key in row else key: value for key, value in result["metrics"].items()}
 
 
 def _add_drop(rows: list[dict[str, Any]]) -> None:
@@ -91,7 +99,7 @@ def _add_drop(rows: list[dict[str, Any]]) -> None:
     reference = rows[0].get("fitness")
     for row in rows:
         if reference is not None and row["status"] == "ok":
-            row["drop"] = round(reference - row["fitness"], 6)
+            row["drop"] = round(reference - row["fitness"], 6) + 0.0  # no -0.0
 
 
 if __name__ == "__main__":

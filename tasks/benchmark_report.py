@@ -26,10 +26,11 @@ def write(folder: Path, table: Mapping[str, Any]) -> None:
     columns = list(dict.fromkeys([*COLUMNS, *(key for row in table["rows"] for key in row)]))
     rows = [{column: row.get(column) for column in columns} for row in table["rows"]]
     (folder / JSON_FILE).write_text(dump_json({**table, "rows": rows}), encoding="utf-8")
+    flat = [_flatten(row) for row in rows]
     with (folder / "benchmark.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(flat)
     (folder / "benchmark.md").write_text(to_markdown(table, rows), encoding="utf-8")
     _plot(folder / "accuracy_latency.png", rows, FITNESS[table["task"]])
 
@@ -59,6 +60,12 @@ def to_markdown(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
             "",
         ]
     )
+
+
+def _flatten(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with the engine's facts in columns of their own, at the end."""
+    facts = row.get("facts") or {}
+    return {key: value for key, value in row.items() if key != "facts"} | {f"facts/{key}": facts[key] for key in facts}
 
 
 def _cell(value: float | None) -> str:

@@ -84,11 +84,18 @@ def _values(manifest: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, s
         "calibration": f"{calibration['images']} images of the training split" if calibration else "none needed",
         "answer": _answer(task, classes[0]),
         "ask": _ASK[task],
-        "data": _table({key: value for key, value in data.items() if not isinstance(value, dict | list)}),
+        "data": _table({key: _flat(value) for key, value in data.items() if _flat(value) is not None}),
         "test": _table(manifest["test"]),
         "measurements": _table(numbers),
         "machine": ", ".join(f"{key} {value}" for key, value in manifest["machine"].items()),
     }
+
+
+def _flat(value: Any) -> Any:
+    """A value for a table: a scalar as it is, counts by name in one line; None for what is more than that."""
+    if isinstance(value, dict) and all(isinstance(count, int) for count in value.values()):
+        return ", ".join(f"{name} {count}" for name, count in value.items())
+    return None if isinstance(value, dict | list) else value
 
 
 def _answer(task: str, name: str) -> str:

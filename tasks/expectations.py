@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.findings import Finding, finding
+from tasks.splits import keep_together
 from tasks.tables import BOX, Tables
 
 if TYPE_CHECKING:
@@ -24,8 +26,7 @@ Suite = tuple[pd.DataFrame, "Sequence[tuple[str, Expectation]]"]
 
 def check_tables(tables: Tables) -> list[Finding]:
     """Runs every suite; a row that does not hold to an expectation is a finding."""
-    from great_expectations import expectations as gxe
-
+    gxe = _library().expectations
     objects, images, classes = measure_objects(tables), measure_images(tables), measure_classes(tables)
     positive = {"min_value": 0.0, "strict_min": True}
     suites: dict[str, Suite] = {
@@ -43,14 +44,15 @@ def check_tables(tables: Tables) -> list[Finding]:
             images,
             [
                 ("image.duplicate", gxe.ExpectColumnValuesToBeInSet(column="repeats", value_set=[0])),
-                ("split.leak", gxe.ExpectColumnValuesToBeBetween(column="splits", max_value=1)),
+                ("split.leak", gxe.ExpectColumnValuesToBeInSet(column="leaks", value_set=[0])),
                 ("class.conflict", gxe.ExpectColumnValuesToBeBetween(column="labels", max_value=1)),
                 ("object.none", gxe.ExpectColumnValuesToBeBetween(column="objects", min_value=1)),
             ],
         ),
         "classes": (classes, [("class.few", gxe.ExpectColumnValuesToBeBetween(column="objects", min_value=FEW))]),
     }
-    return [item for name, (frame, expectations) in suites.items() for item in _run(name, frame, expectations)]
+    context = _context()
+    return [item for name, (frame, checks) in suites.items() for item in _run(context, name, frame, checks)]
 
 
 def measure_objects(tables: Tables) -> pd.DataFrame:
@@ -77,16 +79,18 @@ def measure_images(tables: Tables) -> pd.DataFrame:
     """The table `images` with what its rules look at."""
     frame = tables.images.sort_values("image_id").reset_index(drop=True)
     first = frame.groupby("hash")["path"].transform("first")
-    frame["repeats"] = frame.duplicated("hash").astype("int64")
-    named = frame["split"].where(frame["split"] != "")
     is_copied = frame.duplicated("hash", keep=False)
-    frame["splits"] = named.groupby(frame["hash"]).transform("nunique").where(is_copied)
+    home = keep_together(frame)
+    frame["leaks"] = ((frame["split"] != "") & (frame["split"] != home)).astype("int64")
+    frame["repeats"] = (frame.duplicated("hash") & (frame["leaks"] == 0)).astype("int64")
     whole = tables.objects[tables.objects["xmin"].isna()].merge(frame[["image_id", "hash"]], on="image_id")
     labels = whole.groupby("hash")["label"].nunique()
     frame["labels"] = frame["hash"].map(labels).where(is_copied)
     frame["objects"] = frame["image_id"].map(tables.objects["image_id"].value_counts()).fillna(0)
     frame["file"], frame["line"], frame["got"] = frame["path"], 0, "the same file as " + first
-    frame.loc[frame["objects"] == 0, "got"] = "no object"
+    leaks = frame["leaks"] == 1
+    frame.loc[leaks, "got"] = "in " + frame["split"] + ", the same file as one in " + home
+    frame.loc[(frame["objects"] == 0) & ~is_copied, "got"] = "no object"
     return frame
 
 
@@ -99,13 +103,13 @@ def measure_classes(tables: Tables) -> pd.DataFrame:
     return frame
 
 
-def _run(name: str, frame: pd.DataFrame, expectations: "Sequence[tuple[str, Expectation]]") -> list[Finding]:
+def _run(context: Any, name: str, frame: pd.DataFrame, expectations: "Sequence[tuple[str, Expectation]]") -> list[Finding]:
     """Validates one table; results come in any order, so the findings are sorted by whoever writes them."""
     if frame.empty:
         return []
     frame = frame.reset_index(drop=True)
     frame["row"] = frame.index
-    batch = _context().data_sources.add_pandas(name).add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
+    batch = context.data_sources.add_pandas(name).add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
     suite = _suite(name, expectations)
     result = batch.get_batch({"dataframe": frame}).validate(
         suite, result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["row"]}
@@ -120,20 +124,29 @@ def _run(name: str, frame: pd.DataFrame, expectations: "Sequence[tuple[str, Expe
 
 
 def _suite(name: str, expectations: "Sequence[tuple[str, Expectation]]") -> Any:
-    from great_expectations import ExpectationSuite
-
     for code, expectation in expectations:
         expectation.meta = {"code": code}
-    return ExpectationSuite(name=name, expectations=[expectation for _, expectation in expectations])
+    return _library().ExpectationSuite(name=name, expectations=[expectation for _, expectation in expectations])
 
 
 def _context() -> Any:
-    """A context that keeps nothing, draws no bars and sends nothing home."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    """A context that keeps nothing, writes no pages and draws no bars."""
+    library = _library()
+    from great_expectations.data_context.types import base
 
+    config = base.DataContextConfig(
+        progress_bars=base.ProgressBarsConfig(globally=False),
+        store_backend_defaults=base.InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+    )
+    return library.get_context(mode="ephemeral", project_config=config)
+
+
+def _library() -> Any:
+    """Great Expectations, quiet, and told to send nothing home; its imports warn of what Python deprecates."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import great_expectations
+        import great_expectations.expectations
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return context
+    return great_expectations

@@ -1,6 +1,5 @@
 """export: the champion as ONNX files of the runtime contract, each compared with the checkpoint before it may go on."""
 
-import dataclasses
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -8,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sightline.contract import ModelDescription, describe_file, dump_json
+from sightline.contract import ModelDescription, describe_file
 from sightline.errors import AnswerIsNo, SightlineError
 from tasks import models, schema, stage
 from tasks.draw import draw
 from tasks.graph import Graphs, export_parts, finish, join, write
 from tasks.models import WEIGHTS_FILE
-from tasks.parity import Gate, Parity
+from tasks.parity import FAILED, PARITY_FILE, Gate, Parity, write_report
 from tasks.quantise import calibration, quantise
 from tasks.tables import Dataset, Sample
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     import onnx
 
 FILES: Final = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
-PARITY_FILE: Final = "parity.json"
-REPRODUCE: Final = "dvc repro --force --single-item export"
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def export(paths: Paths, config: Config) -> dict[str, float]:
     paths.report.mkdir()
     verdicts: dict[str, Parity] = {}
     for precision in config.export.precisions:
-        folder = paths.report / "failed" / precision
+        folder = paths.report / FAILED / precision
         folder.mkdir(parents=True)
         for whole in _attempts(graphs, precision, training, description):
             write(finish(whole, description), folder / FILES[precision])
@@ -65,7 +62,7 @@ def export(paths: Paths, config: Config) -> dict[str, float]:
             verdicts[precision] = gate.judge(whole, folder, precision, config.export.max_drop[precision])
             if verdicts[precision].passed:
                 break
-    _report(verdicts, paths.report)
+    write_report(verdicts, paths.report)
     _keep(verdicts, description, paths)
     return {f"{name}/{key}": getattr(verdict, key) for name, verdict in verdicts.items() for key in ("metric", "drop")}
 
@@ -81,15 +78,6 @@ def _attempts(
         yield join(quantise(graphs, training, description.input, spare_last))
 
 
-def _report(verdicts: dict[str, Parity], report: Path) -> None:
-    """Writes parity.json."""
-    entries = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
-    for name, entry in entries.items():
-        if not verdicts[name].passed:
-            entry |= {"kept": f"failed/{name}", "reproduce": REPRODUCE}
-    (report / PARITY_FILE).write_text(dump_json(entries), encoding="utf-8")
-
-
 def _keep(verdicts: dict[str, Parity], description: ModelDescription, paths: Paths) -> None:
     """Moves the files that passed into the model folder and describes them."""
     passed = [name for name, verdict in verdicts.items() if verdict.passed]
@@ -99,10 +87,10 @@ def _keep(verdicts: dict[str, Parity], description: ModelDescription, paths: Pat
         raise AnswerIsNo(f"no precision passes parity, see {PARITY_FILE} in the report: raise export.max_drop, or train longer")
     paths.model.mkdir()
     for name in passed:
-        shutil.move(paths.report / "failed" / name / FILES[name], paths.model / FILES[name])
-        shutil.rmtree(paths.report / "failed" / name)
+        shutil.move(paths.report / FAILED / name / FILES[name], paths.model / FILES[name])
+        shutil.rmtree(paths.report / FAILED / name)
     if len(passed) == len(verdicts):
-        (paths.report / "failed").rmdir()
+        (paths.report / FAILED).rmdir()
     files = {name: describe_file(paths.model / FILES[name]) for name in passed}
     replace(description, files=files, calibration=description.calibration if "int8" in files else None).write(paths.model)
 

@@ -38,7 +38,7 @@ def fingerprint(paths: Paths, config: Config) -> dict[str, float]:
     training = dataset.samples("train")
     metadata = describe(dataset)
     metadata |= statistics.pixel_statistics(draw(training, PIXEL_IMAGES))
-    metadata["provenance"] = read_provenance(paths.raw) | statistics.storage(dataset.tables)
+    metadata["provenance"] = read_provenance(paths.dataset) | statistics.storage(dataset.tables)
     (paths.report / METADATA_FILE).write_text(dump_json(metadata), encoding="utf-8")
     plots.class_distribution(statistics.class_counts(dataset), paths.report / "class_distribution.png")
     if metadata["task"] == "detect":

@@ -7,8 +7,9 @@ from typing import Final
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from sightline.preprocess import FORMATS
+
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 _ORIENTATION = 0x0112  # EXIF 2.32, section 4.6.4
 _TURNED = frozenset({5, 6, 7, 8})  # orientations that swap width and height
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -39,12 +40,13 @@ def find(folder: Path) -> list[Path]:
 
 
 def read_header(path: Path) -> Header | str:
-    """The header of an image, or what is wrong with it."""
+    """The header of an image, or what is wrong with it; not for threads."""
     if path.stat().st_size == 0:
         return "0 bytes"
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # nothing is decoded; large images have a rule of their own
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a large image has a rule of its own; EXIF that Pillow dislikes has no effect
+            warnings.simplefilter("ignore")  # EXIF that Pillow dislikes has no effect
             with Image.open(path, formats=FORMATS) as image:
                 orientation = int(image.getexif().get(_ORIENTATION, 1))
                 width, height = image.size
@@ -52,6 +54,8 @@ def read_header(path: Path) -> Header | str:
         return "bytes that are no image"
     except _BROKEN as error:
         return str(error)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
     if orientation in _TURNED:
         width, height = height, width
     return Header(width, height, orientation if orientation in range(1, 9) else 1)

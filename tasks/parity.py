@@ -1,13 +1,14 @@
 """Whether an exported file does what the checkpoint does, on real images: tensors before NMS, and the task's own metric."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from sightline import engines
+from sightline.contract import dump_json
 from sightline.postprocess import Detections
 from sightline.preprocess import decode, prepare_batch
 from tasks.evaluate import Evaluation, evaluate
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 MAX_ERROR: Final = {"fp32": 1e-3}  # of a tensor's largest value; up to 4e-4 was seen. INT8 is judged by its metric alone
 RAW_IMAGES: Final = 8  # on which tensors are compared
+PARITY_FILE: Final = "parity.json"
+FAILED: Final = "failed"
+"""The folder of the report that keeps the files that failed."""
+REPRODUCE: Final = "dvc repro --force --single-item export"
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class Gate:
             passed=not problems,
             metric=metric,
             reference=expected,
-            drop=expected - metric,
+            drop=round(expected - metric, 6) + 0.0,  # no -0.0
             max_abs_error=absolute,
             max_rel_error=relative,
             images=len(self.samples),
@@ -120,6 +125,15 @@ class Gate:
         absolute = [float(np.abs(mine - theirs).max()) for mine, theirs in zip(got, expected, strict=True)]
         relative = [error / max(float(np.abs(tensor).max()), 1e-12) for error, tensor in zip(absolute, expected, strict=True)]
         return float(f"{max(absolute):.2g}"), float(f"{max(relative):.2g}")
+
+
+def write_report(verdicts: Mapping[str, Parity], report: Path) -> None:
+    """Writes parity.json: a verdict for each precision, and where a file that failed is kept."""
+    entries = {}
+    for name, verdict in verdicts.items():
+        kept = {} if verdict.passed else {"kept": f"{FAILED}/{name}", "reproduce": REPRODUCE}
+        entries[name] = asdict(verdict) | kept
+    (report / PARITY_FILE).write_text(dump_json(entries), encoding="utf-8")
 
 
 def _count(evaluation: Evaluation) -> int:

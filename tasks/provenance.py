@@ -1,13 +1,22 @@
-"""What ingest says of a dataset, beside its files."""
+"""Where a dataset came from; this goes with its tables from stage to stage."""
 
 import json
 from pathlib import Path
+from typing import Final
 
-from tasks.formats import PROVENANCE_FILE
+from sightline.contract import dump_json
+
+PROVENANCE_FILE: Final = "provenance.json"
 
 
-def read_provenance(raw: Path) -> dict[str, str]:
-    """`name`, `source` and `format` of the dataset in `raw`; a folder that ingest did not write has none of its own."""
-    path = raw / PROVENANCE_FILE
-    given = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {"name": raw.name, "source": "folder", "format": "auto", **given}
+def write_provenance(folder: Path, name: str, source: str, format_name: str) -> None:
+    """Writes the names of dataset, source and format beside the tables in `folder`."""
+    text = dump_json({"name": name, "source": source, "format": format_name})
+    (folder / PROVENANCE_FILE).write_text(text, encoding="utf-8")
+
+
+def read_provenance(folder: Path) -> dict[str, str]:
+    """What `write_provenance` wrote; empty where the tables were made by hand."""
+    path = folder / PROVENANCE_FILE
+    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found

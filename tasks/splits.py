@@ -36,7 +36,7 @@ def assign(images: pd.DataFrame, config: schema.Transform) -> pd.Series:
     draw = images["hash"].map(lambda digest: place(digest, config.seed))
     if config.splits == "source" and present != set(SPLITS):
         missing = ", ".join(split for split in SPLITS if split not in present)
-        raise SightlineError(f"transform.splits: source, and the dataset has no {missing}: set transform.splits=auto or hash")
+        raise SightlineError(f"transform.splits: source, and the dataset has no {missing}: set transform.splits=hash")
     if config.splits == "hash" or (config.splits == "auto" and not ("train" in present and len(present) > 1)):
         split = pd.Series("train", index=images.index)
         split[draw < config.test + config.val] = "val"
@@ -49,7 +49,7 @@ def assign(images: pd.DataFrame, config: schema.Transform) -> pd.Series:
     for name in SPLITS:
         if not (split == name).any():
             raise SightlineError(
-                f"split {name}: 0 of {len(images)} images: give the dataset more, name them in a split, or raise transform.{name}"
+                f"split {name}: got no image of {len(images)}, expected some: add images or name them in a split"
             )
     return split
 

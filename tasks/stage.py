@@ -33,12 +33,22 @@ Output = Annotated[Path, "output"]
 Work = Annotated[Path, "work"]
 Metrics = Mapping[str, float]
 METRICS_FILE = "metrics.json"
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+"""No library reports home."""
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main(function: Callable[[Any, Any], Metrics | None]) -> None:
     """Runs a stage as a command: `python -m tasks.<stage> --<path> PATH ...`; exits with 0, 1 (the answer is no) or 2."""
     die_with_parent()
+    os.environ.update(QUIET)
     try:
         run(function, sys.argv[1:])
     except AnswerIsNo as answer:

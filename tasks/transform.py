@@ -1,5 +1,6 @@
 """transform: the canonical dataset, the same for every model: boxes inside their images, upright pixels, splits."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sightline.contract import dump_json
 from tasks import schema, splits, stage
 from tasks.expectations import TINY_PX
 from tasks.images import Header, read_header, write_upright
+from tasks.provenance import PROVENANCE_FILE
 from tasks.tables import BOX, SPLITS, Tables
 
 
@@ -25,8 +27,12 @@ class Config(schema.Section):
     transform: schema.Transform
 
 
-def transform(paths: Paths, config: Config) -> None:
-    """Writes the tables, `splits.json`, `fixes.json` (what differs from the source), and the pixels that had to change."""
+def transform(paths: Paths, config: Config) -> stage.Metrics:
+    """Writes the tables, `splits.json`, `fixes.json` (what differs from the source), and the pixels that had to change.
+
+    Returns:
+        The number of images in each split.
+    """
     source = Tables.read(paths.tables)
     fixes: list[dict[str, str]] = []
     images = source.images.copy()
@@ -43,8 +49,8 @@ def transform(paths: Paths, config: Config) -> None:
     (paths.out / "splits.json").write_text(dump_json(by_split), encoding="utf-8")
     fixes.sort(key=lambda fix: (fix["fix"], fix["image_id"], fix["what"]))
     (paths.out / "fixes.json").write_text(dump_json(fixes), encoding="utf-8")
-    sizes = ", ".join(f"{name} {len(names)}" for name, names in by_split.items())
-    print(f"transform: {len(images)} images ({sizes}), {len(objects)} objects, {len(fixes)} fixes")
+    shutil.copyfile(paths.tables / PROVENANCE_FILE, paths.out / PROVENANCE_FILE)
+    return {f"images_{name}": len(names) for name, names in by_split.items()}
 
 
 def clip(objects: pd.DataFrame, images: pd.DataFrame, fixes: list[dict[str, str]]) -> pd.DataFrame:

@@ -13,9 +13,10 @@ from sightline.errors import AnswerIsNo
 from tasks import findings, formats, schema, stage
 from tasks.expectations import check_tables
 from tasks.findings import Finding, finding
+from tasks.findings_page import write_page
 from tasks.images import find_defect
 from tasks.progress import track
-from tasks.provenance import read_provenance
+from tasks.provenance import write_provenance
 from tasks.tables import Tables
 
 
@@ -27,6 +28,7 @@ class Paths:
 
 
 class Config(schema.Section):
+    dataset: schema.Dataset
     validate_: schema.Validate = Field(alias="validate")
 
 
@@ -39,7 +41,8 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
     Raises:
         AnswerIsNo: There are errors, and they are not to be set aside or concern the whole dataset.
     """
-    name = formats.detect(paths.raw, read_provenance(paths.raw)["format"])
+    dataset = config.dataset
+    name = formats.detect(paths.raw, dataset.format)
     reading = formats.load(name).read(paths.raw)
     found = [
         *reading.findings,
@@ -56,7 +59,9 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
         errors.append(finding("dataset.empty", f"{len(tables.images)} images of {len(tables.classes)} classes"))
         found.append(errors[-1])
     tables.write(paths.tables)
+    write_provenance(paths.tables, dataset.name, dataset.source, name)
     findings.write(found, paths.report, quarantined)
+    write_page(found, paths.report / "findings.html", quarantined)
     if errors:
         files = len({item.file for item in errors})
         place = "reports/validate/findings.html"

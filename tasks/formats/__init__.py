@@ -10,17 +10,25 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import pandas as pd
 
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
 from tasks.images import SUFFIXES, Header, read_header
-from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, Tables
+from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, SPLITS, Tables
 
-PROVENANCE_FILE = "sightline.json"  # what ingest says of the dataset, beside its files
-NO_BOX = (None, None, None, None)
+NO_BOX: Final = dict.fromkeys(BOX)  # of an object that is the whole image's class
+
+SPLIT_FOLDERS: Final = {
+    **{name: name for name in SPLITS},
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "testing": "test",
+}
+"""The split that a folder's name, in lower case, stands for."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +123,10 @@ def detect(root: Path, name: str = "auto") -> str:
 def base(root: Path) -> Path:
     """The folder that really holds the dataset: archives often wrap it in folders of their own."""
     while True:
-        entries = [path for path in root.iterdir() if path.name != PROVENANCE_FILE and not path.name.startswith(".")]
-        if (
-            len(entries) != 1
-            or not entries[0].is_dir()
-            or any(path.suffix.lower() in SUFFIXES for path in entries[0].iterdir())
-        ):
+        entries = [path for path in root.iterdir() if not path.name.startswith(".")]
+        if len(entries) != 1 or not entries[0].is_dir() or entries[0].name.lower() in SPLIT_FOLDERS:
+            return root
+        if any(path.suffix.lower() in SUFFIXES for path in entries[0].iterdir()):
             return root
         root = entries[0]
 
@@ -135,9 +141,8 @@ def read_image(path: Path, root: Path) -> tuple[dict[str, object], Header] | Fin
     if isinstance(header, str):
         return finding("image.empty" if header == "0 bytes" else "image.unreadable", header, name, image_id=image_id)
     digest = blake3(path.read_bytes()).hexdigest()
-    return {
-        "image_id": image_id, "store": "raw", "path": name, "width": header.width, "height": header.height, "split": "", "hash": digest,
-    }, header  # fmt: skip
+    row = {"image_id": image_id, "store": "raw", "path": name, "width": header.width, "height": header.height}
+    return {**row, "split": "", "hash": digest}, header
 
 
 def tables(images: list[dict[str, object]], objects: list[dict[str, object]], classes: Iterable[str]) -> Tables:

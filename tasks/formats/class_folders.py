@@ -4,11 +4,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tasks.findings import Finding, finding
-from tasks.formats import NO_BOX, Item, Reading, base, read_image, tables
+from tasks.formats import NO_BOX, SPLIT_FOLDERS, Item, Reading, base, read_image, tables
 from tasks.images import SUFFIXES
-from tasks.tables import SPLITS
-
-_ALIASES = {**{split: split for split in SPLITS}, "valid": "val", "validation": "val", "training": "train", "testing": "test"}
 
 
 def detect(root: Path) -> str | None:
@@ -41,6 +38,8 @@ def read(root: Path) -> Reading:
                 continue
             row, header = found
             image_id = str(row["image_id"])
+            if image_id in seen:  # of another suffix, which then tells them apart
+                row["image_id"] = image_id = name
             if image_id in seen:
                 findings.append(finding("image.ambiguous", f"{seen[image_id]}, {path.name}", name, image_id=image_id))
                 continue
@@ -50,7 +49,7 @@ def read(root: Path) -> Reading:
             images.append({**row, "split": split})
             objects.append(
                 {
-                    "image_id": image_id, "label": folder.name, **dict(zip(("xmin", "ymin", "xmax", "ymax"), NO_BOX, strict=True)),
+                    "image_id": image_id, "label": folder.name, **NO_BOX,
                     "polygons": None, "iscrowd": False, "difficult": False, "file": name, "line": 0,
                 }
             )  # fmt: skip
@@ -71,12 +70,12 @@ def write(items: Iterable[Item], root: Path) -> None:
 def _class_folders(root: Path) -> Iterator[tuple[str, Path]]:
     """Each class folder with its split."""
     folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    splits = [path for path in folders if path.name.lower() in _ALIASES]
+    splits = [path for path in folders if path.name.lower() in SPLIT_FOLDERS]
     if splits and len(splits) == len(folders):
         for split in splits:
             for folder in sorted(split.iterdir()):
                 if folder.is_dir() and not folder.name.startswith("."):
-                    yield _ALIASES[split.name.lower()], folder
+                    yield SPLIT_FOLDERS[split.name.lower()], folder
         return
     for folder in folders:
         yield "", folder

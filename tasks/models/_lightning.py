@@ -3,14 +3,13 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from sightline.contract import Input
@@ -73,20 +72,15 @@ def fit(
     for epoch, losses in enumerate(history, 1):
         on_epoch(epoch, losses)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = Classifier(network.to(device), normalise, recipe, on_epoch)
-    loader = DataLoader(
-        Images(samples, spec, augmentation(recipe, spec)),
-        recipe.batch,
-        sampler=Shuffled(len(samples), recipe.seed),
-        num_workers=recipe.workers,
-        drop_last=len(samples) >= recipe.batch,
-    )
+    images = Images(samples, spec, augmentation(recipe, spec))
+    module = Classifier(network.to(device), normalise, images, recipe, on_epoch)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     trainer = lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
         precision="bf16-mixed" if is_bf16(recipe, device) else "32-true",
         max_epochs=recipe.epochs,
+        reload_dataloaders_every_n_epochs=1,
         callbacks=[AfterEpoch(path)],
         logger=False,
         enable_checkpointing=True,
@@ -99,7 +93,7 @@ def fit(
         if is_over(history, recipe):
             network.load_state_dict(_network_of(torch.load(path, map_location=device, weights_only=True)))
         else:
-            trainer.fit(module, loader, ckpt_path=path if history else None, weights_only=True)
+            trainer.fit(module, ckpt_path=path if history else None, weights_only=True)
     save({name: value.cpu().contiguous() for name, value in network.state_dict().items()}, out)
 
 
@@ -110,17 +104,21 @@ def _network_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 class Classifier(lightning.LightningModule):
     """Cross-entropy on logits, with the recipe's optimizer and learning rate."""
 
-    def __init__(self, network: nn.Module, normalise: nn.Module, recipe: schema.Train, on_epoch: OnEpoch) -> None:
+    def __init__(
+        self, network: nn.Module, normalise: nn.Module, images: "Images", recipe: schema.Train, on_epoch: OnEpoch
+    ) -> None:
         super().__init__()
-        self.network, self.normalise, self.recipe, self.report = network, normalise, recipe, on_epoch
+        self.network, self.normalise, self.images, self.recipe, self.report = network, normalise, images, recipe, on_epoch
         self.history: list[dict[str, float]] = []
         self.total, self.rate = 0.0, 0.0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return optimizer_of(self.network, self.recipe)
 
+    def train_dataloader(self) -> "SeededLoader":
+        return SeededLoader(self.images, self.recipe, self.current_epoch + 1)
+
     def on_train_epoch_start(self) -> None:
-        seed_epoch(self.recipe.seed, self.current_epoch + 1)
         self.total = 0.0
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -150,6 +148,20 @@ class Classifier(lightning.LightningModule):
         self.history = checkpoint["history"]
 
 
+class SeededLoader(DataLoader[tuple[Tensor, Tensor]]):
+    """One epoch's batches, the same whenever it is iterated: Lightning draws the first batch before the epoch's first hook, and
+    begins some epochs twice."""
+
+    def __init__(self, images: "Images", recipe: schema.Train, epoch: int) -> None:
+        whole = len(images) >= recipe.batch
+        super().__init__(images, recipe.batch, shuffle=True, num_workers=recipe.workers, drop_last=whole)
+        self.seeds = recipe.seed, epoch
+
+    def __iter__(self) -> Any:
+        seed_epoch(*self.seeds)
+        return super().__iter__()
+
+
 class AfterEpoch(Checkpoint):
     """Replaces the checkpoint, then reports the epoch. Lightning calls it last, after the module's own hook."""
 
@@ -177,22 +189,6 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.transform(self.images[index]), self.labels[index]
-
-
-class Shuffled(Sampler[int]):
-    """A permutation that is a function of (seed, epoch); Lightning says which epoch it is."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.size).tolist())
 
 
 def augmentation(recipe: schema.Train, spec: Input) -> v2.Transform:

@@ -4,6 +4,7 @@ import ctypes
 import io
 import math
 import os
+import pickle
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -117,7 +118,7 @@ def load_weights(path: Path) -> State:
         raise SightlineError(f"{path}: not there: expected the weights of a model, a state dict saved by torch.save")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
+    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
         raise SightlineError(f"{path}: not the weights of a model ({str(error).splitlines()[0]}): train it again") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise SightlineError(f"{path}: got {type(state).__name__}, expected a state dict of tensors")

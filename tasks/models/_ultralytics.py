@@ -204,7 +204,7 @@ def _epoch(state: _State, dataset: Images, recipe: schema.Train, epoch: int) -> 
     hyp = copy(state.model.args)
     if epoch > recipe.epochs - hyp.close_mosaic:
         dataset.close_mosaic(hyp)
-    loader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         dataset,
         recipe.batch,
         shuffle=True,

@@ -34,7 +34,8 @@ def paint_building(painter: Painter, rng: Generator, road: Road, box: tuple[floa
         size = math.hypot(*normal)
         unit = (normal[0] / size, normal[1] / size, 0.0)
         painter.face([p, q, (q[0], q[1], height), (p[0], p[1], height)], colour, BUILDING, normal=unit)
-        _paint_facade(painter, np.random.default_rng(seed + index), (p, q), height, floor_m, bay, style, unit, (trim, glass, awning), lit_share)  # fmt: skip
+        own = np.random.default_rng(seed + index)
+        _paint_facade(painter, own, (p, q), height, floor_m, bay, style, unit, (trim, glass, awning), lit_share)
 
 
 def _paint_facade(
@@ -83,7 +84,8 @@ def house(rng: Generator, width: float, depth: float, height: float) -> list[Sha
     glass = (70.0, 84.0, 96.0)
     shapes: list[Shape] = [
         Face([(-half, 0, 0), (half, 0, 0), (half, 0, height), (-half, 0, height)], wall),
-        Face([(-half - 0.3, -0.3, height), (half + 0.3, -0.3, height), (half - 0.2, depth / 2, height * 1.6), (-half + 0.2, depth / 2, height * 1.6)], roof),
+        Face([(-half - 0.3, -0.3, height), (half + 0.3, -0.3, height), (half - 0.2, depth / 2, height * 1.6),
+              (-half + 0.2, depth / 2, height * 1.6)], roof),
         Face([(-0.5, -0.02, 0), (0.5, -0.02, 0), (0.5, -0.02, 2.1), (-0.5, -0.02, 2.1)], darker(roof, 0.7)),
     ]  # fmt: skip
     for x in (-0.62 * half, 0.62 * half):

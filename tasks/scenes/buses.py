@@ -3,7 +3,7 @@
 from numpy.random import Generator
 
 from tasks.scenes.palette import BUS_PAINTS, DARK, GLASS, LAMP, METAL, PAINTS, PLATE, darker, pick
-from tasks.scenes.solids import Decal, Panel, Solid, block
+from tasks.scenes.solids import Decal, Panel, Solid, block, rect
 from tasks.scenes.vehicle import Vehicle, Wheel, tail_lamps
 
 
@@ -22,7 +22,7 @@ def bus(rng: Generator, lit: bool) -> Vehicle:
     panels: list[Panel] = []
     if rng.random() < 0.7:
         stripe = pick(rng, [*PAINTS[:3], *BUS_PAINTS])
-        panels.append(([(rear, floor), (rear, floor + 0.4), (front, floor + 0.4), (front, floor)], stripe, 0.0))
+        panels.append((rect(rear, front, floor, floor + 0.4), stripe, 0.0))
     windows = int(rng.integers(5, 8))
     rows = [(1.35, 2.15), (2.7, 3.6)] if double else [(1.4, top - 0.5)]
     for low, high in rows:
@@ -31,12 +31,13 @@ def bus(rng: Generator, lit: bool) -> Vehicle:
             x0 = rear + 0.3 + index * step
             x1 = x0 + step - 0.14
             is_lit = lit and rng.random() < 0.75
-            panels.append(([(x0, low), (x0, high), (x1, high), (x1, low)], warm if is_lit else glass, 0.85 if is_lit else 0.0))
+            panels.append((rect(x0, x1, low, high), warm if is_lit else glass, 0.85 if is_lit else 0.0))
     for x in (front - 1.3, rng.uniform(-0.6, 0.4)):
-        panels.append(([(x, floor + 0.1), (x, 2.3), (x + 1.0, 2.3), (x + 1.0, floor + 0.1)], darker(glass, 0.8), 0.0))
-        panels.append(([(x + 0.46, floor + 0.1), (x + 0.46, 2.3), (x + 0.54, 2.3), (x + 0.54, floor + 0.1)], METAL, 0.0))
+        panels.append((rect(x, x + 1.0, floor + 0.1, 2.3), darker(glass, 0.8), 0.0))
+        panels.append((rect(x + 0.46, x + 0.54, floor + 0.1, 2.3), METAL, 0.0))
     decals = [
-        *tail_lamps(0, lit, (0.35, 0.75)), Decal(0, (0.35, 0.55), (-0.22, 0.22), PLATE, 0.2), Decal(0, (0.65, 0.95), (-0.5, 0.5), DARK),
+        *tail_lamps(0, lit, (0.35, 0.75)), Decal(0, (0.35, 0.55), (-0.22, 0.22), PLATE, 0.2),
+        Decal(0, (0.65, 0.95), (-0.5, 0.5), DARK),
         Decal(1, (0.0, 0.06), (-1, 1), paint), Decal(4, (0.25, 0.95), (-0.65, 0.65), (20, 20, 18)),
         Decal(4, (0.35, 0.85), (-0.55, 0.55), (250, 176, 40), 0.75), Decal(5, (0, 1), (-0.02, 0.02), darker(METAL, 0.6)),
         *(Decal(6, (0.35, 0.6), (side * 0.6, side * 0.93), LAMP, 1.0 if lit else 0.35) for side in (-1, 1)),

@@ -3,7 +3,7 @@
 from numpy.random import Generator
 
 from tasks.scenes.palette import DARK, GLASS, METAL, PAINTS, PLATE, darker, pick
-from tasks.scenes.solids import Decal, Panel, Solid, scaled
+from tasks.scenes.solids import Decal, Panel, Solid, rect, scaled
 from tasks.scenes.vehicle import Vehicle, Wheel, front_lamps, tail_lamps
 
 
@@ -35,14 +35,13 @@ def car(rng: Generator, lit: bool) -> Vehicle:
     windows = [[(base[0] + 0.035, 0.66), (top[0] + 0.02, 0.92), (0.44, 0.94), (0.44, 0.66)],
                [(0.465, 0.66), (0.465, 0.94), (roof - 0.01, 0.94), (0.70, 0.66)]]  # fmt: skip
     panels: list[Panel] = [(scaled(window, length, height), glass, 0.0) for window in windows]
-    panels.append((scaled([(0.02, 0.17), (0.02, 0.25), (0.98, 0.25), (0.98, 0.17)], length, height), DARK, 0.0))
-    panels.append(
-        (scaled([(0.452, 0.28), (0.452, 0.62), (0.458, 0.62), (0.458, 0.28)], length, height), darker(paint, 0.6), 0.0)
-    )
+    panels.append((scaled(rect(0.02, 0.98, 0.17, 0.25), length, height), DARK, 0.0))
+    panels.append((scaled(rect(0.452, 0.458, 0.28, 0.62), length, height), darker(paint, 0.6), 0.0))
     decals = [
         *tail_lamps(1, lit), *front_lamps(7, lit),
         Decal(7, (0.2, 0.9), (-0.5, 0.5), DARK), Decal(8, (0.1, 0.5), (-0.3, 0.3), PLATE, 0.2),
-        Decal(1, (0.1, 0.45), (-0.28, 0.28), PLATE, 0.2), Decal(8, (0.6, 1.0), (-0.9, 0.9), DARK), Decal(0, (0.0, 0.4), (-0.9, 0.9), DARK),
+        Decal(1, (0.1, 0.45), (-0.28, 0.28), PLATE, 0.2), Decal(8, (0.6, 1.0), (-0.9, 0.9), DARK),
+        Decal(0, (0.0, 0.4), (-0.9, 0.9), DARK),
     ]  # fmt: skip
     solid = Solid(scaled(points, length, height), colours, paint, width / 2, waist * height, 0.17, panels, decals)
     radius = height * (0.215 if body != "suv" else 0.205)

@@ -6,7 +6,7 @@ from numpy.random import Generator
 
 from tasks.scenes.camera import Face, Hull, Point, Shape, Stroke
 from tasks.scenes.palette import DARK, LEAVES, METAL, SIGNS, darker, pick
-from tasks.scenes.solids import ANGLES, ball, block
+from tasks.scenes.solids import ANGLES, ball, block, rect
 
 
 def tree(rng: Generator) -> list[Shape]:
@@ -95,7 +95,7 @@ def crate(rng: Generator, eye: Point) -> list[Shape]:
     """A box, a bin or a small container: as large as a small vehicle, and none."""
     length, height, half = rng.uniform(0.7, 2.6), rng.uniform(0.7, 1.7), rng.uniform(0.35, 0.8)
     colour = pick(rng, [(150, 112, 70), (70, 96, 74), (92, 100, 110), (60, 90, 130), (170, 120, 50)])
-    panels = [([(-0.4 * length, z), (-0.4 * length, z + 0.07), (0.4 * length, z + 0.07), (0.4 * length, z)], darker(colour, 0.7), 0.0)
+    panels = [(rect(-0.4 * length, 0.4 * length, z, z + 0.07), darker(colour, 0.7), 0.0)
               for z in (0.25 * height, 0.6 * height)]  # fmt: skip
     return list(block(-length / 2, length / 2, 0.0, height, half, colour, panels=panels).shapes(eye))
 

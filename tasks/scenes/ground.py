@@ -80,7 +80,8 @@ def paint_ground(painter: Painter, rng: Generator, road: Road, paved: bool) -> N
     flat(road.strip(near, far, -half, half), asphalt, ROAD)
     for _ in range(int(rng.integers(0, 5))):
         start, across = rng.uniform(-10, 40), rng.uniform(-half, half - 1)
-        flat(road.strip(start, start + rng.uniform(1, 6), across, across + rng.uniform(0.4, 1.0)), darker(asphalt, rng.uniform(0.8, 1.12)), ROAD)  # fmt: skip
+        patch = road.strip(start, start + rng.uniform(1, 6), across, across + rng.uniform(0.4, 1.0))
+        flat(patch, darker(asphalt, rng.uniform(0.8, 1.12)), ROAD)
     worn = rng.uniform(0.55, 0.95)
     white = mix(asphalt, (236, 236, 230), worn)
     for edge in (-half + 0.25, half - 0.37):

@@ -96,6 +96,11 @@ class Solid:
             yield Face([(x, sign * (self._at(z) + 0.005), z) for x, z in panel], colour, glow)
 
 
+def rect(x0: float, x1: float, z0: float, z1: float) -> Outline:
+    """An upright rectangle."""
+    return [(x0, z0), (x0, z1), (x1, z1), (x1, z0)]
+
+
 def scaled(points: Outline, length: float, height: float) -> list[tuple[float, float]]:
     return [((x - 0.5) * length, z * height) for x, z in points]
 
@@ -105,7 +110,7 @@ def block(
     panels: Sequence[Panel] = (),
 ) -> Solid:  # fmt: skip
     return Solid(
-        [(x0, z0), (x0, z1), (x1, z1), (x1, z0)],
+        rect(x0, x1, z0, z1),
         [colour, darker(colour, 0.96), colour],
         colour,
         half,

@@ -4,7 +4,7 @@ from numpy.random import Generator
 
 from tasks.scenes.camera import Colour
 from tasks.scenes.palette import BUS_PAINTS, CARGO_PAINTS, DARK, GLASS, LAMP, METAL, PAINTS, PLATE, darker, pick
-from tasks.scenes.solids import Decal, Panel, Solid, block
+from tasks.scenes.solids import Decal, Panel, Solid, block, rect
 from tasks.scenes.vehicle import Vehicle, Wheel, tail_lamps
 
 
@@ -29,20 +29,17 @@ def truck(rng: Generator, lit: bool) -> Vehicle:
             stripe, low = pick(rng, BUS_PAINTS), rng.uniform(0.25, 0.5)
             z0, z1 = floor + low * (top - floor), floor + (low + rng.uniform(0.12, 0.3)) * (top - floor)
             x0, x1 = cargo_rear + 0.3, cargo_front - rng.uniform(0.3, 0.4 * (cargo_front - cargo_rear))
-            seams.append(([(x0, z0), (x0, z1), (x1, z1), (x1, z0)], stripe, 0.0))
-        seams.append(
-            ([(cargo_rear, floor), (cargo_rear, floor + 0.1), (cargo_front, floor + 0.1), (cargo_front, floor)], DARK, 0.0)
-        )
+            seams.append((rect(x0, x1, z0, z1), stripe, 0.0))
+        seams.append((rect(cargo_rear, cargo_front, floor, floor + 0.1), DARK, 0.0))
         cargo = block(cargo_rear, cargo_front, floor, top, width / 2, colour, doors, seams)
     elif body == "tank":
         half, mid = (top - floor) / 2, (top + floor) / 2
         silver = pick(rng, [(206, 208, 212), (228, 228, 226), (196, 150, 60)])
-        ends = [(cargo_rear, mid - 0.7 * half), (cargo_rear, mid + 0.7 * half), (cargo_rear + 0.35, top), (cargo_front - 0.35, top),
-                (cargo_front, mid + 0.7 * half), (cargo_front, mid - 0.7 * half), (cargo_front - 0.35, floor + 0.05),
-                (cargo_rear + 0.35, floor + 0.05)]  # fmt: skip
+        ends = [(cargo_rear, mid - 0.7 * half), (cargo_rear, mid + 0.7 * half), (cargo_rear + 0.35, top),
+                (cargo_front - 0.35, top), (cargo_front, mid + 0.7 * half), (cargo_front, mid - 0.7 * half),
+                (cargo_front - 0.35, floor + 0.05), (cargo_rear + 0.35, floor + 0.05)]  # fmt: skip
         bands: list[Panel] = [
-            ([(cargo_rear + 0.2, mid - 0.12), (cargo_rear + 0.2, mid + 0.12), (cargo_front - 0.2, mid + 0.12),
-              (cargo_front - 0.2, mid - 0.12)], pick(rng, BUS_PAINTS), 0.0),
+            (rect(cargo_rear + 0.2, cargo_front - 0.2, mid - 0.12, mid + 0.12), pick(rng, BUS_PAINTS), 0.0),
             ([(cargo_rear + 0.3, floor + 0.1), (cargo_rear + 0.2, mid - 0.4 * half), (cargo_front - 0.2, mid - 0.4 * half),
               (cargo_front - 0.3, floor + 0.1)], darker(silver, 0.7), 0.0),
         ]  # fmt: skip
@@ -54,10 +51,10 @@ def truck(rng: Generator, lit: bool) -> Vehicle:
         ribs: list[Panel] = []
         for step in range(4):
             x = cargo_rear + (0.1 + 0.26 * step) * (cargo_front - cargo_rear)
-            ribs.append(([(x, floor), (x, wall), (x + 0.14, wall), (x + 0.14, floor)], darker(steel, 0.75), 0.0))
+            ribs.append((rect(x, x + 0.14, floor, wall), darker(steel, 0.75), 0.0))
         cargo = Solid(
-            [(cargo_rear, floor), (cargo_rear - 0.1, wall), (cargo_rear + 0.9, top), (cargo_front - 0.8, top), (cargo_front, wall),
-             (cargo_front, floor)],
+            [(cargo_rear, floor), (cargo_rear - 0.1, wall), (cargo_rear + 0.9, top), (cargo_front - 0.8, top),
+             (cargo_front, wall), (cargo_front, floor)],
             [steel, load, load, load, steel], steel, width / 2, wall, 0.7, ribs, tail_lamps(0, lit, (0.02, 0.14)),
         )  # fmt: skip
     rear_axles = [-front + 1.0] if body in ("box",) and length < 7 else [-front + 0.9, -front + 2.0]

@@ -15,11 +15,8 @@ def two_wheeler(rng: Generator, lit: bool) -> Vehicle:
     kind = ("motorcycle", "scooter", "bicycle")[int(rng.integers(3))]
     length = {"motorcycle": 2.1, "scooter": 1.8, "bicycle": 1.75}[kind] * rng.uniform(0.95, 1.05)
     radius = {"motorcycle": 0.33, "scooter": 0.25, "bicycle": 0.35}[kind]
-    paint, jacket, trousers = (
-        pick(rng, PAINTS),
-        pick(rng, [*PAINTS, *BUS_PAINTS]),
-        pick(rng, [(40, 44, 60), (30, 30, 34), (92, 84, 70)]),
-    )
+    paint, jacket = pick(rng, PAINTS), pick(rng, [*PAINTS, *BUS_PAINTS])
+    trousers = pick(rng, [(40, 44, 60), (30, 30, 34), (92, 84, 70)])
     helmet = (
         pick(rng, [*BUS_PAINTS, (30, 30, 34), (236, 236, 236)])
         if kind != "bicycle" or rng.random() < 0.6
@@ -30,23 +27,15 @@ def two_wheeler(rng: Generator, lit: bool) -> Vehicle:
     tall = rng.uniform(0.94, 1.06)
     parts: list[Solid] = []
     if kind == "motorcycle":
-        outline = [
-            (-0.45 * length, 0.62),
-            (-0.46 * length, 0.88),
-            (-0.1, 0.80),
-            (0.0, 1.0),
-            (0.32, 1.02),
-            (0.55, 0.8),
-            (0.3, 0.30),
-            (-0.3, 0.30),
-        ]
+        outline = [(-0.45 * length, 0.62), (-0.46 * length, 0.88), (-0.1, 0.80), (0.0, 1.0), (0.32, 1.02), (0.55, 0.8),
+                   (0.3, 0.30), (-0.3, 0.30)]  # fmt: skip
         parts.append(Solid(outline, [paint] * 7, paint, 0.17, panels=[
             ([(-0.28, 0.32), (-0.2, 0.66), (0.25, 0.66), (0.3, 0.34)], DARK, 0.0),
             ([(-0.7, 0.36), (-0.7, 0.48), (0.05, 0.44), (0.05, 0.36)], METAL, 0.0)],
             decals=[*tail_lamps(0, lit, (0.4, 1.0))]))  # fmt: skip
     elif kind == "scooter":
-        parts.append(Solid([(-0.48 * length, 0.45), (-0.47 * length, 0.76), (0.02, 0.76), (0.06, 0.34), (-0.3, 0.30)], [paint] * 4, paint, 0.2,
-                           decals=tail_lamps(0, lit, (0.4, 0.9))))  # fmt: skip
+        outline = [(-0.48 * length, 0.45), (-0.47 * length, 0.76), (0.02, 0.76), (0.06, 0.34), (-0.3, 0.30)]
+        parts.append(Solid(outline, [paint] * 4, paint, 0.2, decals=tail_lamps(0, lit, (0.4, 0.9))))
         parts.append(block(0.0, 0.5, 0.26, 0.36, 0.2, darker(paint, 0.8)))
         parts.append(Solid([(0.42, 0.34), (0.50, 1.0), (0.60, 0.98), (0.66, 0.34)], [DARK, paint, paint], paint, 0.21))
 
@@ -67,7 +56,7 @@ def two_wheeler(rng: Generator, lit: bool) -> Vehicle:
             ):
                 shapes.append(Stroke([(x, 0, z) for x, z in chain], frame, thick))
         elif eye[0] > 0:
-            lamp = [(axle + 0.02 + 0.0, 0.11 * math.cos(a), 0.92 + 0.1 * math.sin(a)) for a in ANGLES]
+            lamp = [(axle + 0.02, 0.11 * math.cos(a), 0.92 + 0.1 * math.sin(a)) for a in ANGLES]
             shapes.append(Hull(lamp, LAMP, 1.0 if lit else 0.4))
         foot = (0.05, 0.32)
         knee = (0.22, seat - 0.18)
@@ -86,9 +75,10 @@ def two_wheeler(rng: Generator, lit: bool) -> Vehicle:
                  (shoulder[0] + 0.1, shoulder[1] - 0.1, 0.22), (shoulder[0] + 0.02, shoulder[1] + 0.03, 0.16),
                  (shoulder[0] - 0.16, shoulder[1] - 0.1, 0.22)) for y in (-1, 1)]  # fmt: skip
         shapes.append(Hull(torso, jacket))
-        if rng_pack:
-            shapes.append(Hull([(shoulder[0] - 0.3, y, z) for y in (-0.15, 0.15) for z in (hip[1] + 0.1, shoulder[1])]
-                               + [(shoulder[0] - 0.12, y, shoulder[1]) for y in (-0.15, 0.15)], darker(trousers, 0.8)))  # fmt: skip
+        if has_pack:
+            pack = [(shoulder[0] - 0.3, y, z) for y in (-0.15, 0.15) for z in (hip[1] + 0.1, shoulder[1])]
+            pack += [(shoulder[0] - 0.12, y, shoulder[1]) for y in (-0.15, 0.15)]
+            shapes.append(Hull(pack, darker(trousers, 0.8)))
         head = (shoulder[0] + 0.06, shoulder[1] + 0.18)
         shapes.append(Hull(ball(head[0], head[1] - 0.02, 0.105), SKIN))
         shapes.append(Hull([point for point in ball(head[0], head[1] + 0.02, 0.14) if point[2] > head[1] - 0.05], helmet))
@@ -98,7 +88,7 @@ def two_wheeler(rng: Generator, lit: bool) -> Vehicle:
         shapes += limb(near)
         return shapes
 
-    rng_pack = bool(rng.random() < 0.35)
+    has_pack = bool(rng.random() < 0.35)
     width = 0.16 if kind != "bicycle" else 0.06
     wheels = [Wheel(x, width / 2, radius, width, METAL if kind != "bicycle" else (120, 122, 126)) for x in (-axle, axle)]
     height = seat + 0.62 * tall + 0.32

@@ -107,7 +107,8 @@ def draw_light(rng: Generator) -> Light:
         )
     if name == "dusk":
         sky = ((74.0, 92.0, 140.0), (244.0, rng.uniform(150, 190), 120.0))
-        return Light(name, (0.46, 0.42, 0.45), (0.66, 0.44, 0.28), direction, rng.uniform(0.25, 0.42), sky, rng.uniform(140, 300), rng.random() < 0.6)  # fmt: skip
+        shadow, haze, lamps = rng.uniform(0.25, 0.42), rng.uniform(140, 300), rng.random() < 0.6
+        return Light(name, (0.46, 0.42, 0.45), (0.66, 0.44, 0.28), direction, shadow, sky, haze, lamps)
     sky = ((16.0, 22.0, 44.0), (52.0, 56.0, 82.0))
     return Light(name, (0.34, 0.35, 0.42), (0.07, 0.08, 0.11), direction, 0.0, sky, rng.uniform(120, 260), True)
 
@@ -170,9 +171,14 @@ def _draw_traffic(rng: Generator, camera: Camera, road: Road, light: Light) -> l
             along = (x - road.origin[0] + across * sin) / cos
         position = road.at(along, across)
         candidate = Placed(
-            position, road.heading + (0.0 if ahead else math.pi) + turn, vehicle.shapes, 0,
-            (vehicle.length / 2, vehicle.width / 2, vehicle.height), vehicle, rng.uniform(0.02, 0.07) if fast and not parked else 0.0,
-        )  # fmt: skip
+            position,
+            road.heading + (0.0 if ahead else math.pi) + turn,
+            vehicle.shapes,
+            0,
+            (vehicle.length / 2, vehicle.width / 2, vehicle.height),
+            vehicle,
+            rng.uniform(0.02, 0.07) if fast and not parked else 0.0,
+        )
         if _is_in_view(candidate, camera) and not any(
             _touch(candidate, other, road) or _hides(candidate, other, camera) for other in placed
         ):

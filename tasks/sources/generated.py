@@ -5,15 +5,12 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from tasks import formats, schema
-from tasks.formats import Item, ItemObject
+from tasks import schema
+from tasks.formats import Item, ItemObject, class_folders, voc
 from tasks.progress import track
 from tasks.stage import die_with_parent
-
-if TYPE_CHECKING:
-    from tasks.scenes import Scene
 
 QUALITY = 92  # of the JPEGs
 CROP_MARGIN = 0.12  # around a vehicle that is cut out for classification, as a share of its box
@@ -30,10 +27,10 @@ def fetch(config: schema.Dataset, out: Path) -> None:
 
     Class folders hold one vehicle an image, cut out of its scene; VOC holds the scenes with boxes, polygons and masks.
     """
-    make = partial(_crop if _format(config) == "class_folders" else _scene, config)
+    make, write = (_crop, class_folders.write) if _format(config) == "class_folders" else (_scene, voc.write)
     with ProcessPoolExecutor(_cores(), initializer=_start) as pool:
-        items: Iterator[Item] = pool.map(make, range(config.images), chunksize=_CHUNK)
-        formats.load(_format(config)).write(track(items, "ingest", config.images, "scenes"), out)
+        items: Iterator[Item] = pool.map(partial(make, config), range(config.images), chunksize=_CHUNK)
+        write(track(items, "ingest", config.images, "scenes"), out)
 
 
 def _format(config: schema.Dataset) -> str:
@@ -65,7 +62,7 @@ def _crop(config: schema.Dataset, index: int) -> Item:
     """One vehicle of a scene; the class whose turn it is goes first, so that classes are about as frequent."""
     from tasks.scenes import CLASSES, draw_scene
 
-    scene: Scene = draw_scene(config.seed, index, config.width, config.height)
+    scene = draw_scene(config.seed, index, config.width, config.height)
     wanted = CLASSES[index % len(CLASSES)]
     whole = [item for item in scene.objects if not item.difficult]
     chosen = max(
@@ -80,14 +77,14 @@ def _crop(config: schema.Dataset, index: int) -> Item:
     return Item(f"{index:06d}", ".jpg", _jpeg(image), image.shape[1], image.shape[0], (ItemObject(chosen.label),))
 
 
-def _jpeg(image: "object") -> bytes:
+def _jpeg(image: Any) -> bytes:
     import numpy as np
     import simplejpeg
 
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), QUALITY, "RGB", "420"))
 
 
-def _mask(mask: "object", values: int) -> bytes:
+def _mask(mask: Any, values: int) -> bytes:
     """A palette PNG, as VOC's masks are, with VOC's colours."""
     import io
 

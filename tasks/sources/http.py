@@ -70,6 +70,7 @@ def _download(url: str, path: Path, name: str) -> str:
                     if progress:
                         progress.update()
     except urllib.error.HTTPError as error:
+        error.close()
         raise SightlineError(f"{name}: got HTTP {error.code} {error.reason}, expected 200: check dataset.path") from error
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error

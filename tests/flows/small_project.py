@@ -36,7 +36,9 @@ stages:
     params: [space, strategy]
     outs: [reports/evolve]
   package:
-    cmd: python stages.py package --baseline models/baseline --evolved reports/evolve --out dist/${package.name} --report reports/package
+    cmd: >-
+      python stages.py package --baseline models/baseline --evolved reports/evolve
+      --out dist/${package.name} --report reports/package
     deps: [models/baseline, reports/evolve]
     params: [package]
     outs: ['dist/${package.name}', reports/package]

@@ -8,6 +8,7 @@ from sightline.errors import SightlineError
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # DVC's own use of pygtrie
 
+
 def test_stages_come_after_what_they_need(tiny: Path) -> None:
     stages = graph.read()
     assert [stage.name for stage in stages] == ["config", "ingest", "fingerprint", "train", "evolve", "package"]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.stage import QUIET
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,13 +23,7 @@ class Checkout:
 
     def env(self, **more: str) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        quiet = {
-            "DVC_NO_ANALYTICS": "1",
-            "DO_NOT_TRACK": "true",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        }
-        return os.environ | quiet | {"PATH": path, "PYTHONPATH": str(self.folder)} | more
+        return os.environ | QUIET | {"PATH": path, "PYTHONPATH": str(self.folder)} | more
 
     def run(self, command: str, *, ok: bool = True, timeout: float = 580, **env: str) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(

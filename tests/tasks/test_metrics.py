@@ -15,7 +15,9 @@ from tasks.tables import Sample
 NAMES = ("a", "b")
 
 
-def sample(boxes: list[list[float]], labels: list[int], crowd: list[int] | None = None, difficult: list[int] | None = None) -> Sample:
+def sample(
+    boxes: list[list[float]], labels: list[int], crowd: list[int] | None = None, difficult: list[int] | None = None
+) -> Sample:
     count = len(boxes)
     return Sample(
         "x", Path("x"), 100, 100, np.array(labels, np.int64), np.array(boxes, np.float64).reshape(count, 4),

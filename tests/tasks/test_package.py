@@ -32,6 +32,7 @@ from graphs import write_model
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 MACHINE = {"cpu": "a processor", "cores": 2}
+FOUND = {"images": 4, "splits": {"train": 1, "test": 3}, "boxes": [[1]]}
 CONFIG = Config(package=schema.Package(name="eyes"))
 
 
@@ -60,7 +61,12 @@ def write_inputs(folder: Path, task: Task, winner: str) -> Paths:
     replace(description, calibration=Calibration(images=7, sha256="0" * 64)).write(folder / "exported")
     row = {"candidate": winner, "shipped": True, "status": "ok", "p50_ms": 1.25, "p99_ms": 2.5, "rss_mb": 90.0, "size_mb": 0.5}
     documents = {
-        "fingerprint/dataset_metadata.json": {"content_hash": "c" * 64, "images": 4, "splits": {"test": 3}},
+        "fingerprint/dataset_metadata.json": {
+            "content_hash": "c" * 64,
+            "images": 4,
+            "splits": {"train": 1, "test": 3},
+            "boxes": [[1]],
+        },
         "benchmark/benchmark.json": {"machine": MACHINE, "rows": [{"candidate": "pytorch-fp32"}, row]},
         "selection/selection.json": {"winner": winner, "objective": "p99_ms", "constraints": {"max": {"p99_ms": 20}}},
     }
@@ -159,6 +165,8 @@ def test_documents_are_whole(packaged: tuple[Paths, dict[str, float]]) -> None:
     assert "| mAP50 | 1 |" in card
     assert "| p99_ms | 2.5 |" in card
     assert "7 images of the training split" in card
+    assert "| splits | train 1, test 3 |" in card
+    assert "boxes" not in card
     answer = json.loads(re.findall(r"```json\n(.*?)\n```", readme, re.DOTALL)[0])
     assert list(answer) == ["task", "width", "height", "detections"]
 
@@ -270,6 +278,7 @@ def test_its_image_builds_and_answers_as_a_user_without_rights(tmp_path: Path) -
         os.killpg(service.pid, signal.SIGTERM)
         service.wait(30)
         _buildah(tmp_path, "rm", container)
+        _buildah(tmp_path, "rmi", "--all", "--force")
 
 
 def _base_image(folder: Path) -> str:

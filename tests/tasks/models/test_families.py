@@ -40,7 +40,9 @@ def dataset(file: str, tmp_path: Path) -> Dataset:
     return tiny_data.dataset(tmp_path / "data", tiny_data.model(file).task)
 
 
-def fit(file: str, dataset: Dataset, folder: Path, stop_after: int = 0, start: Path | None = None, **values: object) -> list[int]:
+def fit(
+    file: str, dataset: Dataset, folder: Path, stop_after: int = 0, start: Path | None = None, **values: object
+) -> list[int]:
     """Fits in `folder`; the epochs as they were reported."""
     epochs: list[int] = []
 
