@@ -38,17 +38,19 @@ class ProgressArtifacts:
             self._ids[step.name] = cast("UUID", create_progress_artifact(step.percent, key, step.description))
 
 
-def publish(stage: Stage) -> None:
-    """Makes artifacts of what `stage` wrote: its metrics, tables and plots."""
+def publish(stage: Stage, with_plots: bool) -> None:
+    """Makes artifacts of what `stage` wrote: its metrics, tables and, where asked, plots."""
     files = [
         file for out in stage.outs if out.parts[0] == "reports" for file in (sorted(out.rglob("*")) if out.is_dir() else [out])
     ]
     for file in files:
         rows = _table(file)
         if rows:
-            key = f"{_key(stage.name)}-{_key(file.stem)}"
+            key = f"{_key(stage.name)}-{'table' if file.stem == stage.name else _key(file.stem)}"
             create_table_artifact(rows[:MAX_ROWS], key, f"`{file.as_posix()}`, {len(rows)} rows")  # type: ignore[arg-type]
-    plots = [file for file in files if file.suffix == ".png" and file.stat().st_size <= MAX_PLOT_BYTES][:MAX_PLOTS]
+    plots = [file for file in files if with_plots and file.suffix == ".png" and file.stat().st_size <= MAX_PLOT_BYTES][
+        :MAX_PLOTS
+    ]
     if plots:
         create_markdown_artifact("\n\n".join(map(_image, plots)), f"{_key(stage.name)}-plots", f"Plots of {stage.name}")
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-_PROGRESS = re.compile(r"^(?P<name>[\w.-]+): (?P<done>\d+)/(?P<total>\d+) (?P<unit>\w+)(?:, (?P<note>.+))?$")
+_PROGRESS = re.compile(r"^(?P<name>\S.*?): (?P<done>\d+)/(?P<total>\d+) (?P<unit>\w+)(?:, (?P<note>.+))?$")
 _EXITED = re.compile(r"exited with (-?\d+)")
 _DVC = re.compile(
     r"^(Running stage '|> |Stage '.*' (didn't change|is cached)|(Generating|Updating) lock file|To track the changes with git"
@@ -32,7 +32,7 @@ def parse_progress(line: str) -> Step | None:
     if match is None or int(match["total"]) == 0:
         return None
     percent = 100 * int(match["done"]) / int(match["total"])
-    return Step(match["name"], min(percent, 100.0), line.partition(": ")[2])
+    return Step(match["name"], min(percent, 100.0), line.removeprefix(f"{match['name']}: "))
 
 
 def is_dvc(line: str) -> bool:

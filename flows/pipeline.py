@@ -3,6 +3,7 @@
 DVC holds the graph and the cache; the flow adds when each stage runs, its logs, its state and its artifacts.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -128,13 +129,13 @@ def _run_graph(stages: Sequence[Stage], publish: bool) -> State[Any]:
 def run_stage(stage: Stage, processes: Processes) -> State[Any]:
     """Runs a stage of dvc.yaml by DVC, or takes its cached outputs."""
     if not stage.changed:
-        artifacts.publish(stage)
+        artifacts.publish(stage, with_plots=False)  # those of the run that drew them are in the server
         return Completed(name="Cached", message="nothing that it depends on has changed")
     logger, progress, transcript = get_run_logger(), artifacts.ProgressArtifacts(), Transcript(stage.name)
 
     def on_line(line: str) -> None:
         transcript.add(line)
-        logger.log(10 if is_dvc(line) else 20, line)
+        logger.log(logging.DEBUG if is_dvc(line) or line.startswith("ERROR: ") else logging.INFO, line)
         if step := parse_progress(line):
             progress.update(step)
 
@@ -143,7 +144,7 @@ def run_stage(stage: Stage, processes: Processes) -> State[Any]:
     if code != 0:
         message = transcript.message() if code > 0 else f"{stage.name}: ended by signal {-code}"
         return Failed(message=message, data=StageError(message, transcript.exit_code()))
-    artifacts.publish(stage)
+    artifacts.publish(stage, with_plots=True)
     if transcript.ran:
         return Completed(message="ran")
     return Completed(name="Cached", message="DVC's cache holds what it would write")

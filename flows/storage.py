@@ -84,7 +84,7 @@ def _to_folder(folder: Path, place: str, storage: Storage) -> bool:
 
 def _to_s3(folder: Path, place: str, storage: Storage) -> bool:
     """The manifest goes last: a package without one is not there."""
-    import botocore.exceptions  # type: ignore[import-untyped]
+    import botocore.exceptions
     import s3fs
 
     from sightline.contract import MANIFEST_FILE

@@ -2,142 +2,143 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows import graph
 from flows.graph import Stage
 from sightline.contract import MANIFEST_FILE
 from sightline.errors import SightlineError
 
-MEASURED = ("p50_ms", "p99_ms", "throughput", "rss_mb", "size_mb")
-NO_METRICS = {
-    *MEASURED, "candidate", "engine", "precision", "shipped", "status", "message", "licence", "facts",
-    "p90_ms", "p95_ms", "load_ms", "first_ms", "samples",
-}  # fmt: skip
-IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
+ACCURACY: Final = ("mAP50", "mAP50-95", "mIoU", "accuracy_top1", "f1")
+COLUMNS: Final = {
+    "drop": "drop",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "throughput": "images/s",
+    "rss_mb": "RSS MB",
+    "size_mb": "size MB",
+}
+IMAGES: Final = {".jpg", ".jpeg", ".png", ".webp"}
+Report = dict[str, Any]
 
 
 def show(stream: TextIO | None = None) -> None:
-    """Prints the summary: tables with colours on a terminal, plain text in a log.
+    """Prints the summary: with colours on a terminal, plain text in a log.
 
     Raises:
         SightlineError: No stage has written a report yet.
     """
     stages = graph.read()
     stream = stream or sys.stdout
-    console = Console(file=stream, width=None if stream.isatty() else 120, highlight=False, soft_wrap=not stream.isatty())
-    parts = [_data(stages), _metrics(stages), _benchmark(stages), *_selection(stages), *_commands(stages)]
-    found = [part for part in parts if part is not None]
-    if not found:
-        raise SightlineError("no reports: nothing has run here yet: run `dvc repro` or `sightline run`")
-    for part in found:
-        console.print()
-        console.print(part, markup=False) if isinstance(part, str) else console.print(part)
-
-
-def _data(stages: Sequence[Stage]) -> Table | None:
-    metadata = _json(stages, "fingerprint", "dataset_metadata.json")
-    if metadata is None:
-        return None
-    table = _table("Data", "", "")
-    for key, value in metadata.items():
-        text = _short(value)
-        if text:
-            table.add_row(key.replace("_", " "), text)
-    return table
-
-
-def _metrics(stages: Sequence[Stage]) -> Table | None:
-    rows = [
-        (stage.name, key, value) for stage in stages for key, value in (_json(stages, stage.name, "metrics.json") or {}).items()
-    ]
-    if not rows:
-        return None
-    table = _table("Metrics", "stage", "metric", "value")
-    for stage, key, value in rows:
-        table.add_row(stage, key, _number(value))
-    return table
-
-
-def _benchmark(stages: Sequence[Stage]) -> Table | None:
+    width = None if stream.isatty() else 120
+    console = Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+    manifest = _json(stages, "package", MANIFEST_FILE)
+    facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column()
+    for name, text in _facts(stages, manifest):
+        facts.add_row(name, Text(text))
     benchmark = _json(stages, "benchmark", "benchmark.json")
-    if benchmark is None:
-        return None
-    accuracy = [key for key in benchmark["rows"][0] if key not in NO_METRICS and key != "drop"]
-    columns = [*accuracy, "drop", *MEASURED]
-    machine = benchmark["machine"]
-    table = _table(f"Benchmark on {_short(machine) if isinstance(machine, dict) else machine}", "candidate", *columns, "status")
-    for row in benchmark["rows"]:
-        status = row["status"] if row["status"] == "ok" else f"{row['status']}: {row.get('message', '')}"
-        table.add_row(row["candidate"], *(_number(row.get(column)) for column in columns), status)
+    selection = _json(stages, "select", "selection.json")
+    if not facts.row_count and benchmark is None:
+        raise SightlineError("no reports: nothing has run here yet: run `dvc repro` or `sightline run`")
+    console.print()
+    console.print(facts)
+    if benchmark is not None:
+        console.print()
+        console.print(_benchmark(benchmark, selection["winner"] if selection else None))
+    if selection is not None:
+        console.print()
+        console.print(_verdict(selection), markup=False)
+    if manifest is not None:
+        console.print()
+        console.print(_commands(stages), markup=False)
+
+
+def _facts(stages: Sequence[Stage], manifest: Report | None) -> list[tuple[str, str]]:
+    """Data, findings and accuracy, a line each."""
+    lines = []
+    if data := _json(stages, "fingerprint", "dataset_metadata.json"):
+        origin = data.get("provenance", {})
+        named = ", ".join(str(origin[key]) for key in ("name", "source", "format") if origin.get(key))
+        splits = ", ".join(f"{split} {count}" for split, count in data["splits"].items())
+        classes = ", ".join(data["classes"])
+        lines.append(("Data", f"{named}: {data['images']} images ({splits}), {data['objects']} objects"))
+        lines.append(("Classes", classes))
+    if findings := _json(stages, "validate", "metrics.json"):
+        lines.append(("Findings", f"{findings['errors']:.0f} errors, {findings['warnings']:.0f} warnings"))
+    for name, stage in (("Baseline", "train"), ("Champion", "evolve")):
+        if metrics := _json(stages, stage, "metrics.json"):
+            lines.append((name, f"{_accuracy(metrics)} on val"))
+    if manifest is not None:
+        model = manifest["model"]
+        lines.append(
+            ("Service", f"{_accuracy(manifest['test'])} on test, {model['name']}, {manifest['candidate']}, {model['licence']}")
+        )
+    return lines
+
+
+def _accuracy(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{key} {metrics[key]:.3f}" for key in ACCURACY if key in metrics)
+
+
+def _benchmark(benchmark: Report, winner: str | None) -> Table:
+    rows = benchmark["rows"]
+    accuracy = [key for key in ACCURACY if any(row.get(key) is not None for row in rows)]
+    title = f"Benchmark on {benchmark['machine']['name']}, one request at a time, accuracy on val"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("candidate", no_wrap=True)
+    for column in [*accuracy, *COLUMNS.values()]:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("")
+    for row in rows:
+        figures = [_number(row.get(key), 3) for key in accuracy] + [
+            _number(row.get(key), 4 if key == "drop" else 1) for key in COLUMNS
+        ]
+        note = "winner" if row["candidate"] == winner else "reference" if not row["shipped"] else ""
+        status = note if row["status"] == "ok" else f"{row['status']}: {row.get('message', '')}"
+        table.add_row(row["candidate"], *figures, status, style="bold green" if row["candidate"] == winner else None)
     return table
 
 
-def _selection(stages: Sequence[Stage]) -> list[str]:
-    selection = _json(stages, "select", "selection.json")
-    if selection is None:
-        return []
+def _verdict(selection: Report) -> str:
     limits = [
-        f"{key} {sign} {_number(value)}"
-        for group, sign in (("max", "<="), ("min", ">="))
-        for key, value in selection["constraints"].get(group, {}).items()
+        f"{key} at {word} {value:g}"
+        for bound, word in (("max", "most"), ("min", "least"))
+        for key, value in selection["constraints"].get(bound, {}).items()
     ]
-    met = f"meets {', '.join(limits)}" if limits else "no constraints"
-    lines = [f"Winner: {selection['winner']}: best {selection['objective']} of those that satisfy the constraints ({met})"]
+    winner = selection["winner"]
+    lines = [f"Constraints: {', '.join(limits) or 'none'}; best {selection['objective']}"]
+    if winner:
+        lines.append(f"Winner: {winner}")
     for row in selection["candidates"]:
-        if row["candidate"] != selection["winner"]:
-            lines.append(f"  {row['candidate']}: {'; '.join(row['reasons']) or 'satisfies them'}")
-    return ["\n".join(lines)]
+        if row["candidate"] != winner:
+            lines.append(f"  {row['candidate']} lost: {'; '.join(row['reasons']) or 'satisfies them'}")
+    return "\n".join(lines)
 
 
-def _commands(stages: Sequence[Stage]) -> list[str]:
+def _commands(stages: Sequence[Stage]) -> str:
     manifest = graph.find(stages, "package", MANIFEST_FILE)
-    if manifest is None:
-        return []
-    image = _an_image(stages)
-    return [
-        "Start the service, and send it an image:\n"
-        f"  sightline serve {manifest.parent}\n"
-        f"  curl -F image=@{image or 'photo.jpg'} http://127.0.0.1:8000/predict"
-    ]
-
-
-def _an_image(stages: Sequence[Stage]) -> Path | None:
-    """The first image of the data."""
+    folder = manifest.parent if manifest else Path("dist")
     outs = [out for stage in stages if stage.name == "ingest" for out in stage.outs]
-    return min((file for out in outs for file in out.rglob("*") if file.suffix.lower() in IMAGES), default=None)
+    image = min((file for out in outs for file in out.rglob("*") if file.suffix.lower() in IMAGES), default=Path("photo.jpg"))
+    return (
+        "Start the service, and send it an image:\n"
+        f"  .venv/bin/sightline serve {folder}\n"
+        f"  curl -F image=@{image} http://127.0.0.1:8000/predict"
+    )
 
 
-def _json(stages: Sequence[Stage], stage: str, file: str) -> dict[str, Any] | None:
+def _json(stages: Sequence[Stage], stage: str, file: str) -> Report | None:
     path = graph.find(stages, stage, file)
     return None if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=any(columns), box=None, pad_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 or not column or column in ("status", "metric") else "right")
-    return table
-
-
-def _number(value: Any) -> str:
-    if value is None or value == "":
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _short(value: Any) -> str:
-    """One line for a value of a report; nothing for what does not fit one."""
-    if isinstance(value, dict):
-        pairs = [f"{key} {_number(item)}" for key, item in value.items() if not isinstance(item, dict | list)]
-        return ", ".join(pairs) if len(pairs) == len(value) and len(pairs) <= 12 else ""
-    if isinstance(value, list):
-        return (
-            ", ".join(map(str, value)) if len(value) <= 12 and not any(isinstance(item, dict | list) for item in value) else ""
-        )
-    return _number(value)
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

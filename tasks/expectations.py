@@ -4,22 +4,18 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from tasks.findings import Finding, finding
+from tasks.rules import EDGE_PX, EDGE_SHARE, FEW, TINY_PX
 from tasks.splits import keep_together
 from tasks.tables import BOX, Tables
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
-
-EDGE_PX: Final = 2.0  # a box may leave the image by so much, or by EDGE_SHARE of the image's side, and is clipped
-EDGE_SHARE: Final = 0.02
-TINY_PX: Final = 2.0  # a shorter side is of no use
-FEW: Final = 10  # objects of a class
 
 Suite = tuple[pd.DataFrame, "Sequence[tuple[str, Expectation]]"]
 
@@ -71,7 +67,7 @@ def measure_objects(tables: Tables) -> pd.DataFrame:
     frame["repeats"] = (frame.duplicated(["image_id", "label", *BOX]) & has_box).astype("int64")
     box = frame[BOX].map(lambda value: f"{value:g}")
     frame["got"] = "box " + box["xmin"] + ", " + box["ymin"] + ", " + box["xmax"] + ", " + box["ymax"]
-    frame["got"] += " in an image of " + frame["width"].astype(str) + "x" + frame["height"].astype(str)
+    frame["got"] += " (from 0, half-open) in an image of " + frame["width"].astype(str) + "x" + frame["height"].astype(str)
     return frame
 
 

@@ -1,11 +1,12 @@
 """Where a package comes from: data, code and the runs that made it."""
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tasks.trackers._pipeline import pipeline_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,13 +19,13 @@ def lineage(dataset_hash: str) -> dict[str, Any]:
 
     Returns:
         `dataset` (the hash), `git` (commit, and whether tracked files differ from it; null outside a repository), `dvc` (the
-        hash of each output in dvc.lock, by path) and `mlflow_run_id` (null where no run is open).
+        hash of each output in dvc.lock, by path) and `mlflow_pipeline` (the tag `sightline.pipeline` of its run in MLflow).
     """
     return {
         "dataset": dataset_hash,
         "git": _git(),
         "dvc": _dvc(Path("dvc.lock")),
-        "mlflow_run_id": os.environ.get("MLFLOW_RUN_ID"),
+        "mlflow_pipeline": pipeline_of()["id"],
     }
 
 

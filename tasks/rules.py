@@ -17,6 +17,10 @@ class Rule:
     remedy: str
 
 
+EDGE_PX: Final = 2.0  # a box may leave the image by so much, or by EDGE_SHARE of the image's side, and is clipped
+EDGE_SHARE: Final = 0.02
+TINY_PX: Final = 2.0  # an object with a shorter side is left out
+FEW: Final = 10  # objects of a class
 SET_ASIDE: Final = "set it aside with validate.on_error=quarantine"
 RULES: Final[dict[str, Rule]] = {
     # Files
@@ -52,13 +56,15 @@ RULES: Final[dict[str, Rule]] = {
     ),
     "box.edge": Rule("warning", "a box inside the image", "nothing: the copy is clipped to the image"),
     "box.tiny": Rule(
-        "warning", "at least 2 pixels on each side", "nothing: it is left out of the copy; draw it again or delete it"
+        "warning",
+        f"at least {TINY_PX:g} pixels on each side",
+        "nothing: it is left out of the copy; correct or delete it",
     ),
     "object.duplicate": Rule("warning", "each object once", "nothing: one is left out of the copy"),
     "object.none": Rule("info", "an object", "nothing, if the image is meant to show only background"),
     # The dataset
     "dataset.empty": Rule("error", "labelled images", "give the dataset images with annotations"),
-    "class.few": Rule("warning", "at least 10 objects", "collect more of this class, or leave it out"),
+    "class.few": Rule("warning", f"at least {FEW} objects", "collect more of this class, or leave it out"),
     "class.too_few": Rule("error", "at least two classes", "sort the images into one folder a class"),
     "class.conflict": Rule("error", "one class for one image", f"keep one: the same pixels lie in two folders; or {SET_ASIDE}"),
     "split.unknown_image": Rule("warning", "the name of an image", "correct the split file; the entry is not used"),

@@ -10,9 +10,9 @@ from blake3 import blake3
 
 from sightline.contract import dump_json
 from tasks import schema, splits, stage
-from tasks.expectations import TINY_PX
 from tasks.images import Header, read_header, write_upright
 from tasks.provenance import PROVENANCE_FILE
+from tasks.rules import TINY_PX
 from tasks.tables import BOX, SPLITS, Tables
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
 from tasks.formats import NO_BOX, SPLIT_FOLDERS, Item, Reading, base, read_image, tables
 from tasks.images import SUFFIXES
@@ -59,9 +60,17 @@ def read(root: Path) -> Reading:
 
 
 def write(items: Iterable[Item], root: Path) -> None:
-    """Writes each sample into the folder of its class; a sample of no or several objects has none and is refused."""
+    """Writes each sample into the folder of its class.
+
+    Raises:
+        SightlineError: A sample has no object, or several.
+    """
     for item in items:
-        (each,) = item.objects
+        if len(item.objects) != 1:
+            raise SightlineError(
+                f"{item.name}: {len(item.objects)} objects, expected 1, the image's class: write another format"
+            )
+        each = item.objects[0]
         folder = root / item.split / each.label if item.split else root / each.label
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{item.name}{item.suffix}").write_bytes(item.data)

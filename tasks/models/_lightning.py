@@ -71,7 +71,7 @@ def fit(
     history = torch.load(path, map_location="cpu", weights_only=True)["history"] if path.is_file() else []
     for epoch, losses in enumerate(history, 1):
         on_epoch(epoch, losses)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     images = Images(samples, spec, augmentation(recipe, spec))
     module = Classifier(network.to(device), normalise, images, recipe, on_epoch)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -101,7 +101,7 @@ def _network_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
 
 
-class Classifier(lightning.LightningModule):
+class Classifier(lightning.LightningModule):  # type: ignore[misc]
     """Cross-entropy on logits, with the recipe's optimizer and learning rate."""
 
     def __init__(
@@ -149,8 +149,10 @@ class Classifier(lightning.LightningModule):
 
 
 class SeededLoader(DataLoader[tuple[Tensor, Tensor]]):
-    """One epoch's batches, the same whenever it is iterated: Lightning draws the first batch before the epoch's first hook, and
-    begins some epochs twice."""
+    """One epoch's batches, the same whenever it is iterated.
+
+    Lightning draws the first batch before the epoch's first hook, and begins some epochs twice.
+    """
 
     def __init__(self, images: "Images", recipe: schema.Train, epoch: int) -> None:
         whole = len(images) >= recipe.batch
@@ -162,7 +164,7 @@ class SeededLoader(DataLoader[tuple[Tensor, Tensor]]):
         return super().__iter__()
 
 
-class AfterEpoch(Checkpoint):
+class AfterEpoch(Checkpoint):  # type: ignore[misc]
     """Replaces the checkpoint, then reports the epoch. Lightning calls it last, after the module's own hook."""
 
     def __init__(self, path: Path) -> None:

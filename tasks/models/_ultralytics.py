@@ -56,7 +56,7 @@ AVERAGE_DECAY: Final = 0.9999
 AVERAGE_TAU: Final = 2000
 
 
-class Images(YOLODataset):
+class Images(YOLODataset):  # type: ignore[misc]
     """A split in memory, decoded once, in the form that Ultralytics' augmentation takes.
 
     Args:

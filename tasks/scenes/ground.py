@@ -152,4 +152,5 @@ def _weather(painter: Painter, rng: Generator, horizon: int) -> None:
 
 def noise(rng: Generator, size: tuple[int, int], cells: tuple[int, int]) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
     """Smooth noise, float32 (H, W), 0-1."""
-    return cv2.resize(rng.random(cells, np.float32), size[::-1], interpolation=cv2.INTER_LINEAR).reshape(size)
+    smooth = cv2.resize(rng.random(cells, np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+    return smooth.reshape(size).astype(np.float32, copy=False)

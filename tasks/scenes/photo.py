@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ def photograph(rng: Generator, world: World, painter: Painter) -> Bytes:
     night = world.light.name == "night"
     gain = rng.uniform(0.82, 1.18) * (1.25 if night else 1.0)
     tint = rng.uniform(0.96, 1.04, 3)
-    pixels = picture.astype(np.float32) * (gain * tint).astype(np.float32)
+    pixels: Any = picture.astype(np.float32) * (gain * tint).astype(np.float32)
     unit = min(width, height) / 256
     if rng.random() < 0.35:
         pixels = cv2.GaussianBlur(pixels, (0, 0), unit * rng.uniform(0.4, 1.0))
@@ -40,7 +41,8 @@ def photograph(rng: Generator, world: World, painter: Painter) -> Bytes:
     pixels *= (1 - rng.uniform(0.0, 0.14) * (xx + yy))[:, :, None].astype(np.float32)
     noise = rng.uniform(1.0, 4.0) + (rng.uniform(1.0, 4.0) if night else 0.0)
     pixels += rng.standard_normal(pixels.shape, np.float32) * np.float32(noise)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    result: Bytes = np.clip(pixels, 0, 255).astype(np.uint8)
+    return result
 
 
 def _lamps(world: World, painter: Painter) -> list[tuple[float, float, float, Colour]]:

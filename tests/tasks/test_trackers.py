@@ -1,0 +1,174 @@
+"""MLflow: what a run leaves in a real store."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "flows"))
+from small_project import commit, dvc, make_project
+
+from flows import compose, project
+from sightline.errors import SightlineError
+from tasks import trackers
+from tasks.trackers import _spool
+
+pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own
+
+
+@pytest.fixture
+def tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A small project that tracks with MLflow, the current folder."""
+    root = tmp_path / "project"
+    make_project(root)
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    write_params()
+    commit(root)
+    yield root
+    end = time.monotonic() + 60
+    while writers(root) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not writers(root)
+
+
+def write_params(*overrides: str) -> None:
+    compose.write_params(["train.epochs=3", *overrides])
+    project.write_source()
+
+
+def writers(root: Path) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "tasks.trackers.mlflow" in process.cmdline() and Path(process.cwd()) == root:
+                found.append(process.pid)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def client(root: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{root}/mlflow/mlflow.db", f"sqlite:///{root}/mlflow/mlflow.db")
+
+
+def runs(root: Path) -> dict[str, list[Any]]:
+    """The runs of the experiment by name, the newest first."""
+    store = client(root)
+    found: dict[str, list[Any]] = {}
+    for run in store.search_runs([store.get_experiment_by_name("sightline").experiment_id]):
+        found.setdefault(run.info.run_name, []).append(run)
+    return found
+
+
+@pytest.mark.slow
+def test_a_plain_repro_leaves_a_run_with_nested_runs(tracked: Path) -> None:
+    done = dvc("repro")
+    assert done.returncode == 0, done.stderr
+    assert "tracking" not in done.stderr
+    found = runs(tracked)
+    parent_name = next(name for name in found if name.startswith("yolov8n-traffic-"))
+    parent = found.pop(parent_name)[0]
+    assert set(found) == {"config", "ingest", "fingerprint", "train", "evolve", "package", "trial 0", "trial 1"}
+    assert all(len(same) == 1 for same in found.values())
+    train, evolve, trial = found["train"][0], found["evolve"][0], found["trial 1"][0]
+    assert {run[0].data.tags["mlflow.parentRunId"] for name, run in found.items() if "trial" not in name} == {
+        parent.info.run_id
+    }
+    assert trial.data.tags["mlflow.parentRunId"] == evolve.info.run_id
+    assert train.data.params["train.epochs"] == "3"
+    assert train.data.metrics["mAP50"] == 0.5
+    assert [(m.step, m.value) for m in client(tracked).get_metric_history(train.info.run_id, "train/loss")][:2] == [
+        (1, 1.0),
+        (2, 0.5),
+    ]
+    assert {item.path for item in client(tracked).list_artifacts(train.info.run_id)} == {
+        "metrics.json",
+        "results.csv",
+        "curve.png",
+    }
+    assert trial.data.params == {"trial": "1", "lr0": "0.02", "status": "ok"}
+    assert trial.data.metrics == {"fitness": 0.3}
+    assert [(item.dataset.name, item.dataset.digest) for item in parent.inputs.dataset_inputs] == [
+        ("traffic", ("c0ffee" * 10)[:36])
+    ]
+    assert train.inputs.dataset_inputs
+    assert parent.data.metrics["package/mAP50"] == 0.4
+
+    write_params("train.lr0=0.5")
+    assert dvc("repro").returncode == 0
+    second = runs(tracked)
+    assert len(second["train"]) == 2
+    assert len(second["ingest"]) == 1
+    trackers.link_cached(project.stage_keys(["ingest", "fingerprint", "train"]))
+    trackers.finish()
+    parents = [run for name, same in runs(tracked).items() for run in same if name.startswith("yolov8n-traffic-")]
+    assert len(parents) == 2
+    newest = max(parents, key=lambda run: run.info.start_time)
+    assert newest.data.tags["cached.ingest"] == second["ingest"][0].info.run_id
+    assert newest.data.tags["cached.fingerprint"] == second["fingerprint"][0].info.run_id
+    assert "cached.train" not in newest.data.tags
+
+
+@pytest.mark.slow
+def test_published_twice_is_registered_once(tracked: Path) -> None:
+    package = tracked / "dist" / "service"
+    package.mkdir(parents=True)
+    (package / "manifest.json").write_text("{}")
+    assert (
+        trackers.register("service", package, "0" * 64, "s3://bucket/service")
+        == "registered: service version 1, alias champion"
+    )
+    assert trackers.register("service", package, "0" * 64, "s3://bucket/service").startswith(
+        "registered already: service version 1"
+    )
+    assert (
+        trackers.register("service", package, "1" * 64, "s3://bucket/service")
+        == "registered: service version 2, alias champion"
+    )
+    store = client(tracked)
+    version = store.get_model_version_by_alias("service", "champion")
+    assert version.version in ("2", 2)
+    assert version.tags["sightline.manifest_sha256"] == "1" * 64
+    assert {item.path for item in store.list_artifacts(version.run_id, "package")} == {"package/manifest.json"}
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_answer_costs_no_result(tracked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_params("tracking.uri=http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    done = dvc("repro")
+    assert done.returncode == 0, done.stderr
+    assert "wait in work/tracking: the next stage, or `sightline summary`, tries again" in done.stderr
+    assert "127.0.0.1" in done.stderr
+    assert len(_spool.pending()) == 6
+    with pytest.raises(SightlineError, match="start the server, or set tracking"):
+        trackers.register("service", tracked, "0" * 64, "here")
+
+
+def test_a_tracker_that_is_not_there(tracked: Path) -> None:
+    params = tracked / "params.yaml"
+    params.write_text(params.read_text().replace("name: mlflow", "name: mlfow"))
+    with pytest.raises(SightlineError, match=r"tracking\.name: got 'mlfow', expected one of mlflow, none"):
+        trackers.finish()
+
+
+def test_no_second_writer_is_started_while_the_lock_is_held(tracked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slowly a writer starts: each of those that once started here took memory and time from the others."""
+    inherited: list[int] = []
+
+    def slow(command: list[str], *, pass_fds: list[int], **_: Any) -> None:
+        inherited.append(os.dup(pass_fds[0]))
+
+    monkeypatch.setattr(_spool.subprocess, "run", slow)
+    _spool.add("ingest", {"kind": "stage"})
+    assert not _spool.drain("tasks.trackers.mlflow", timeout_s=1.0)
+    assert len(inherited) == 1
+    os.close(inherited[0])
