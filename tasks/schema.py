@@ -114,7 +114,7 @@ class Train(Section):
     epochs: int = Field(ge=1)
     batch: int = Field(ge=1)
     patience: int = Field(ge=1)
-    optimizer: Literal["SGD", "AdamW"]
+    optimizer: Literal["SGD", "AdamW", "MuSGD"]
     lr0: float = Field(gt=0)
     lrf: float = Field(gt=0, le=1)
     momentum: float = Field(ge=0, lt=1)

@@ -60,7 +60,13 @@ def seed_epoch(seed: int, epoch: int) -> None:
 
 
 def optimizer_of(module: torch.nn.Module, recipe: schema.Train) -> torch.optim.Optimizer:
-    """The recipe's optimizer; biases and normalisations do not decay."""
+    """The recipe's optimizer; biases and normalisations do not decay.
+
+    Raises:
+        SightlineError: PyTorch does not have it.
+    """
+    if recipe.optimizer == "MuSGD":
+        raise SightlineError("train.optimizer: got MuSGD, which is Ultralytics' own, expected SGD or AdamW")
     decaying = [parameter for parameter in module.parameters() if parameter.requires_grad and parameter.ndim > 1]
     others = [parameter for parameter in module.parameters() if parameter.requires_grad and parameter.ndim <= 1]
     groups = [{"params": decaying, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -41,6 +41,7 @@ try:
     from ultralytics.cfg import get_cfg
     from ultralytics.data.dataset import YOLODataset
     from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.optim import MuSGD
     from ultralytics.utils.torch_utils import ModelEMA
 except ModuleNotFoundError as error:
     if error.name != "ultralytics":
@@ -52,6 +53,7 @@ AUGMENT: Final = (
     "cutmix", "close_mosaic",
 )  # fmt: skip
 MAX_GRADIENT_NORM: Final = 10.0  # as Ultralytics clips
+MUON, SGD = 0.2, 1.0  # how Ultralytics' trainer weighs the two updates of MuSGD
 AVERAGE_DECAY: Final = 0.9999
 AVERAGE_TAU: Final = 2000
 
@@ -177,7 +179,7 @@ class _State:
 
     def __init__(self, model: Any, recipe: schema.Train) -> None:
         self.model, self.recipe = model, recipe
-        self.optimizer = optimizer_of(model, recipe)
+        self.optimizer = _optimizer(model, recipe)
         self.average = cast("Any", ModelEMA)(model, decay=AVERAGE_DECAY, tau=AVERAGE_TAU)
         self.history: list[dict[str, float]] = []
 
@@ -196,6 +198,19 @@ class _State:
         self.average.ema.load_state_dict(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.average.updates, self.history = content["updates"], content["history"]
+
+
+def _optimizer(model: Any, recipe: schema.Train) -> torch.optim.Optimizer:
+    """The recipe's optimizer; MuSGD adds Muon's orthogonalised update to matrices and filters, as Ultralytics' trainer does."""
+    if recipe.optimizer != "MuSGD":
+        return optimizer_of(model, recipe)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [item for item in parameters if item.ndim > 1], "weight_decay": recipe.weight_decay, "use_muon": True},
+        {"params": [item for item in parameters if item.ndim <= 1], "weight_decay": 0.0, "use_muon": False},
+    ]
+    optimizer: torch.optim.Optimizer = MuSGD(groups, recipe.lr0, recipe.momentum, nesterov=True, muon=MUON, sgd=SGD)
+    return optimizer
 
 
 def _epoch(state: _State, dataset: Images, recipe: schema.Train, epoch: int) -> dict[str, float]:
