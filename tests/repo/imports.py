@@ -1,6 +1,7 @@
 """Which of the project's files a module runs, read from its import statements, those inside functions included."""
 
 import ast
+import functools
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +17,7 @@ def module_file(name: str) -> Path | None:
     return None
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """The project's modules that a file imports."""
     found: set[str] = set()
@@ -28,6 +30,7 @@ def imports(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] in PACKAGES and module_file(name)}
 
 
+@functools.cache
 def closure(path: Path) -> set[Path]:
     """The file, and all that it imports, directly or not."""
     seen: set[Path] = set()
