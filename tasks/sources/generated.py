@@ -19,8 +19,8 @@ _CHUNK = 8  # scenes that a process draws in one go
 
 
 def listing(config: schema.Dataset) -> list[tuple[str, str]]:
-    """The parameters: nothing else decides the scenes."""
-    return [("scenes", f"{config.images} {config.width}x{config.height} seed {config.seed} {_format(config)}")]
+    """Nothing: params.yaml alone decides the scenes."""
+    return []
 
 
 def fetch(config: schema.Dataset, out: Path) -> None:

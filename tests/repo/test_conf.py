@@ -1,11 +1,15 @@
 """conf/ and params.yaml."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows.compose import compose_params, write_params
 from sightline.errors import SightlineError
+from tasks.schema import Dataset, parse
+from tasks.sources import source_digest
 
 
 def test_committed_params_are_the_defaults(root: Path) -> None:
@@ -56,3 +60,8 @@ def test_a_wrong_override_leaves_params_alone(tmp_path: Path, root: Path) -> Non
         write_params(["train.epochs=abc"], tmp_path)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["conf", "params.yaml"]
     assert (tmp_path / "params.yaml").read_text() == "before"
+
+
+def test_the_committed_digest_is_that_of_the_default_source(root: Path) -> None:
+    dataset = parse(Dataset, yaml.safe_load((root / "params.yaml").read_text())["dataset"])
+    assert json.loads((root / "data/source.json").read_text()) == source_digest(dataset)
