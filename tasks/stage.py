@@ -8,6 +8,7 @@ half-written. The key is a hash of what the stage depends on: another configurat
 """
 
 import argparse
+import contextlib
 import ctypes
 import fcntl
 import hashlib
@@ -33,6 +34,7 @@ Output = Annotated[Path, "output"]
 Work = Annotated[Path, "work"]
 Metrics = Mapping[str, float]
 METRICS_FILE = "metrics.json"
+DONE_FILE = "done"
 QUIET = {
     "DO_NOT_TRACK": "true",
     "DVC_NO_ANALYTICS": "1",
@@ -88,7 +90,7 @@ def run(function: Callable[[Any, Any], Metrics | None], arguments: list[str]) ->
             raise
         written = _publish(outputs, given)
         trackers.record(name, work.name, config.model_dump(mode="json", by_alias=True), metrics, written)
-        shutil.rmtree(work)
+        (work / DONE_FILE).touch()
     return metrics
 
 
@@ -120,7 +122,21 @@ def _work_folder(name: str, inputs: list[Path], sections: list[str], params: Map
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SightlineError(f"{work}: another process runs this stage: wait for it, or stop it") from None
+        _forget_others(work)
         yield work
+
+
+def _forget_others(work: Path) -> None:
+    """Removes what finished runs with other inputs left; what was interrupted can still go on.
+
+    A finished run's state stays until then: a run that is killed before DVC has locked the outputs goes on from it.
+    """
+    for other in work.parent.glob("*.lock"):
+        if other.stem != work.name and (other.with_suffix("") / DONE_FILE).exists():
+            with other.open("w") as lock, contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(other.with_suffix(""))
+                other.unlink()
 
 
 def key_of(name: str, inputs: list[Path], config: Mapping[str, Any], params: Mapping[str, Any]) -> str:

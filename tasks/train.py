@@ -4,12 +4,16 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tasks import models, stage
 from tasks.evaluate import Evaluation, evaluate_checkpoint
 from tasks.progress import Progress
 from tasks.schema import Model, Section, Train
 from tasks.tables import Dataset, Sample
+
+LOSS: Final = "train/loss"
+"""The sum of an epoch's losses, whatever a family calls them."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,15 @@ def write_report(
 
     with (report / "results.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["epoch", *history[0]])
-        writer.writerows([epoch, *(f"{value:.6g}" for value in values.values())] for epoch, values in enumerate(history, 1))
+        rows = [{**values, LOSS: values.get(LOSS, _sum(values))} for values in history]
+        writer.writerow(["epoch", *rows[0]])
+        writer.writerows([epoch, *(f"{value:.6g}" for value in row.values())] for epoch, row in enumerate(rows, 1))
     plots.losses(history, report / "results.png")
     plots.evaluation(evaluation, samples, classes, report)
+
+
+def _sum(values: Mapping[str, float]) -> float:
+    return sum(value for name, value in values.items() if name.startswith("train/"))
 
 
 if __name__ == "__main__":

@@ -2,19 +2,17 @@
 
 import dataclasses
 import importlib
-import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
+from imports import closure, imports
 
 from flows.compose import compose_params
 from tasks.stage import fill_template
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(Path(__file__).parent))
-from imports import closure, imports  # noqa: E402
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -85,8 +83,8 @@ def test_code_that_decides_the_result_is_a_dependency(name: str, choices: list[d
 @pytest.mark.parametrize("name", STAGES)
 def test_arguments_are_the_stage_s_paths_and_its_deps_and_outs(name: str) -> None:
     words = fill_template(STAGES[name]["cmd"], PARAMS).split()
-    assert words[:3] == ["python", "-m", f"tasks.{name}"]
-    given = dict(zip(words[3::2], words[4::2], strict=True))
+    assert words[:4] == ["exec", "python", "-m", f"tasks.{name}"]
+    given = dict(zip(words[4::2], words[5::2], strict=True))
     paths, _ = stage_types(name)
     hints = get_type_hints(paths, include_extras=True)
     roles = {field.name: (get_args(hints[field.name]) or (None, "input"))[1] for field in dataclasses.fields(paths)}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Checkout
+from checkout import Checkout
 
 ROOT = Path(__file__).parents[2]
 SMOKE = " -S experiment=smoke"
@@ -32,6 +32,12 @@ def test_the_readme_opens_with_the_two_commands() -> None:
     assert commands()[:2] == ["make run", "make test"]
 
 
+def test_nothing_is_left_to_fill_in() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert "TIME" not in text
+    assert "SUMMARY" not in text
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("command", sorted(set(commands()) - RUN_ELSEWHERE))
@@ -52,6 +58,11 @@ def test_command(command: str, fork: Callable[[], Checkout], request: pytest.Fix
     elif command.startswith("sightline predict"):
         photo = sorted((checkout.folder / "data/raw").rglob("*.jpg"))[0]
         command = command.replace("photo.jpg", str(photo))
+    if "mAP50=0.7" in command:  # more than an epoch on 60 images can learn
+        done = checkout.run(command, ok=False)
+        assert done.returncode != 0
+        assert "mAP50" in done.stdout
+        return
     checkout.run(command)
 
 

@@ -82,7 +82,7 @@ def test_outputs_and_metrics_are_in_place_and_nothing_else(project: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
     assert outputs(project) == ["out.txt", "report/metrics.json", "report/resumed.txt"]
     assert (project / "made/report/metrics.json").read_text() == '{\n  "steps": 3.0\n}\n'
-    assert not [path for path in (project / "work").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert not [path for path in (project / "work").rglob("*") if path.suffix == ".txt" and path.name != "done.txt"]
 
 
 def test_old_outputs_are_replaced_whole(project: Path) -> None:
@@ -142,6 +142,14 @@ def test_a_killed_stage_goes_on_from_its_work_and_another_configuration_does_not
     (project / "data.txt").write_text("data")
     assert run(project, GO_ON="1").returncode == 0
     assert (project / "made/report/resumed.txt").read_text() == "1"
+
+
+def test_a_finished_run_s_state_stays_until_the_next_with_other_inputs(project: Path) -> None:
+    assert run(project).returncode == 0
+    assert len(list((project / "work/tiny").glob("*/state/done.txt"))) == 1
+    (project / "data.txt").write_text("other")
+    assert run(project).returncode == 0
+    assert len(list((project / "work/tiny").glob("*/state/done.txt"))) == 1
 
 
 def test_the_same_stage_does_not_run_twice_at_once(project: Path) -> None:
