@@ -1,14 +1,14 @@
-"""Composes conf/ into params.yaml, as `dvc exp run -S` does: `python -m flows.compose [OVERRIDE ...]`.
+"""Composes conf/ into params.yaml, as `dvc exp run -S` does: `sightline compose [OVERRIDE ...]`.
 
 The one file that imports Hydra.
 """
 
 import difflib
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -25,20 +25,21 @@ def compose_params(overrides: Sequence[str], root: Path = Path()) -> str:
     Raises:
         SightlineError: An override or a file of conf/ is wrong.
     """
-    _check(overrides, root / "conf")
     for override in overrides:
         if "${" in override:
             raise SightlineError(
                 f"{override}: an interpolation, expected a value: values come from conf/, not from expressions"
             )
+    conf = (root / "conf").resolve()
     try:
-        with initialize_config_dir(str((root / "conf").resolve()), version_base=None):
+        _check(overrides, conf)
+        with initialize_config_dir(str(conf), version_base=None):
             config = compose("config", overrides=list(overrides))
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
             raise SightlineError("\n".join(f"{key}: missing, expected a value: set {key}=..." for key in missing))
         OmegaConf.resolve(config)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
         message = " ".join(str(error).split())
         raise SightlineError(f"conf/ with {' '.join(overrides) or 'no overrides'}: {message}") from error
     parse(Params, OmegaConf.to_container(config), where="conf/")  # type: ignore[arg-type]
@@ -50,11 +51,11 @@ def _check(overrides: Sequence[str], conf: Path) -> None:
     groups = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in conf.iterdir() if folder.is_dir()}
     given = dict(override.partition("=")[::2] for override in overrides if override[:1] not in ("+", "~"))
     for group, name in given.items():
-        if group in groups and name not in (*groups[group], "null"):
+        if group in groups and name not in groups[group]:
             raise SightlineError(f"{group}: got {name}, {_hint(name, groups[group])}")
     if not given:
         return
-    with initialize_config_dir(str(conf.resolve()), version_base=None):
+    with initialize_config_dir(str(conf), version_base=None):
         chosen = [f"{group}={name}" for group, name in given.items() if group in groups]
         keys = [*groups, *_keys(compose("config", overrides=chosen))]
     for key in given:
@@ -84,10 +85,3 @@ def write_params(overrides: Sequence[str], root: Path = Path()) -> None:
     temporary = root / "params.yaml.tmp"
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, root / "params.yaml")
-
-
-if __name__ == "__main__":
-    try:
-        write_params(sys.argv[1:])
-    except SightlineError as error:
-        sys.exit(f"{error}")

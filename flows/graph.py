@@ -52,6 +52,11 @@ def read(root: Path = Path()) -> list[Stage]:
         raise SightlineError(f"{root.resolve()}: {': '.join(causes).rstrip('.')}: `dvc status` says more") from error
 
 
+def is_current(stages: Sequence[Stage], stage: str) -> bool:
+    """Whether what `stage` wrote is of the project as it is now; False where there is no such stage."""
+    return any(candidate.name == stage and not candidate.changed for candidate in stages)
+
+
 def find(stages: Sequence[Stage], stage: str, file: str) -> Path | None:
     """Where `stage` wrote `file`; None where it did not."""
     outs = [out for candidate in stages if candidate.name == stage for out in candidate.outs]

@@ -110,19 +110,21 @@ def _run_graph(stages: Sequence[Stage], publish: bool) -> State[Any]:
             future.wait()
     states = {name: future.state for name, future in futures.items()}
     trackers.link_cached(project.stage_keys([name for name, state in states.items() if state.name == "Cached"]))
-    failed = {name: state for name, state in states.items() if state.is_failed() or state.is_crashed()}
-    if not failed and publish:
+    if publish and not _failed(states):
         future = run_publish.submit(wait_for=list(futures.values()), return_state=False)
         future.wait()
         states["publish"] = future.state
-        failed = {name: state for name, state in states.items() if state.is_failed()}
     trackers.finish()
-    if failed:
+    if failed := _failed(states):
         message = "\n".join(str(state.message) for state in failed.values())
         codes = [getattr(state.result(raise_on_failure=False), "exit_code", 2) for state in failed.values()]
         return Failed(message=message, data=StageError(message, max(codes)))
     cached = sum(states[stage.name].name == "Cached" for stage in stages)
     return Completed(message=f"{len(stages)} stages, {cached} of them cached")
+
+
+def _failed(states: Mapping[str, State[Any]]) -> dict[str, State[Any]]:
+    return {name: state for name, state in states.items() if state.is_failed() or state.is_crashed()}
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows import processes, storage
+from flows import graph, processes, storage
 from sightline.contract import MANIFEST_FILE, sha256_of
 from sightline.errors import SightlineError
 from tasks import trackers
@@ -29,7 +29,7 @@ def publish() -> Published:
     """Pushes DVC's outputs, copies `dist/<name>/` to the storage, and registers it in the tracker.
 
     Raises:
-        SightlineError: Nothing is packaged, or the storage or the tracker does not answer.
+        SightlineError: Nothing is packaged, the package is of an earlier run, or the storage or the tracker does not answer.
     """
     folder = Path("dist") / parse(Package, read_params().get("package", {})).name
     manifest = folder / MANIFEST_FILE
@@ -37,6 +37,8 @@ def publish() -> Published:
         raise SightlineError(f"{manifest}: not there, nothing to publish: run `dvc repro`")
     place = storage.read()
     storage.check(place)
+    if not graph.is_current(graph.read(), "package"):
+        raise SightlineError(f"{folder}: of an earlier run, expected that of the project as it is now: run `dvc repro` first")
     storage.configure()
     pushed = _push()
     digest = sha256_of(manifest)

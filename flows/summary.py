@@ -38,12 +38,15 @@ def show(stream: TextIO | None = None) -> None:
     stream = stream or sys.stdout
     width = None if stream.isatty() else 120
     console = Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
-    manifest = _json(stages, "package", MANIFEST_FILE)
+    packaged = _json(stages, "package", MANIFEST_FILE)
+    manifest = packaged if graph.is_current(stages, "package") else None
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column()
     for name, text in _facts(stages, manifest):
         facts.add_row(name, Text(text))
+    if packaged is not None and manifest is None:
+        facts.add_row("Package", "of an earlier run: `dvc repro` first")
     benchmark = _json(stages, "benchmark", "benchmark.json")
     selection = _json(stages, "select", "selection.json")
     if not facts.row_count and benchmark is None:
@@ -117,6 +120,8 @@ def _verdict(selection: Report) -> str:
     lines = [f"Constraints: {', '.join(limits) or 'none'}; best {selection['objective']}"]
     if winner:
         lines.append(f"Winner: {winner}")
+    else:
+        lines.append(f"Winner: none: no candidate meets the constraints; nearest: {selection['nearest'][0]}")
     for row in selection["candidates"]:
         if row["candidate"] != winner:
             lines.append(f"  {row['candidate']} lost: {'; '.join(row['reasons']) or 'satisfies them'}")

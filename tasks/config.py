@@ -21,7 +21,7 @@ def config(paths: Paths, config: Params) -> None:
     if digest != config.conf_digest:
         raise SightlineError(
             f"params.yaml: composed from another conf/ (digest {config.conf_digest}, expected {digest}): "
-            "run `python -m flows.compose`, with your overrides if there were any"
+            "run `sightline compose`, with your overrides if there were any"
         )
     paths.out.write_text("params.yaml is composed from conf/ and valid\n", encoding="utf-8")
 

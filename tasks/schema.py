@@ -234,13 +234,13 @@ def read_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
         SightlineError: The file is missing or is not a YAML mapping.
     """
     if not path.is_file():
-        raise SightlineError(f"{path}: not there: run `python -m flows.compose` in the project's root")
+        raise SightlineError(f"{path}: not there: run `sightline compose` in the project's root")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise SightlineError(f"{path}: not YAML ({error}): run `python -m flows.compose`") from error
+        raise SightlineError(f"{path}: not YAML ({error}): run `sightline compose`") from error
     if not isinstance(data, dict):
-        raise SightlineError(f"{path}: got {type(data).__name__}, expected a mapping: run `python -m flows.compose`")
+        raise SightlineError(f"{path}: got {type(data).__name__}, expected a mapping: run `sightline compose`")
     return data
 
 

@@ -1,4 +1,4 @@
-"""The resolver `${conf_digest:}`. Hydra imports this module by its plugin path, in `dvc exp run` and in `flows.compose`."""
+"""The resolver `${conf_digest:}`. Hydra imports this module by its plugin path, in `dvc exp run` and in `sightline compose`."""
 
 from pathlib import Path
 

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -37,6 +38,7 @@ from tasks.tables import Sample
 
 os.environ.setdefault("YOLO_CONFIG_DIR", str(Path("work/ultralytics").resolve()))
 os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false")
+_open_image = Image.open
 try:
     from ultralytics.cfg import get_cfg
     from ultralytics.data.dataset import YOLODataset
@@ -47,6 +49,7 @@ except ModuleNotFoundError as error:
     if error.name != "ultralytics":
         raise
     raise MissingExtraError("ultralytics", "yolo") from None
+Image.open = _open_image  # Ultralytics puts a function there that looks for plugins to install
 
 AUGMENT: Final = (
     "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective", "flipud", "fliplr", "mosaic", "mixup",

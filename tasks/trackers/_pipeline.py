@@ -34,18 +34,20 @@ def stage_record(
     dependencies = _dependencies()
     inputs = [*dependencies.get(stage, []), *(str(path) for path in outputs.values())]
     read_by_others = {path for paths in dependencies.values() for path in paths}
+    is_last = not any(str(path) in read_by_others for path in outputs.values())
     record = {
         "kind": "stage",
         "stage": stage,
         "key": key,
         "pipeline": pipeline_of(),
+        "is_last": is_last,
         "config": dict(config),
         "metrics": dict(metrics),
         "dataset": _dataset(inputs),
         "start_ms": int(psutil.Process().create_time() * 1000),
         "end_ms": int(time.time() * 1000),
     }
-    return record, not any(str(path) in read_by_others for path in outputs.values())
+    return record, is_last
 
 
 def _dependencies() -> dict[str, list[str]]:
@@ -68,5 +70,8 @@ def _dataset(folders: list[str]) -> dict[str, str] | None:
 
 def _commit(root: Path) -> str:
     """The checked-out commit; `none` outside git, or before the first one."""
-    result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # git is not installed
+        return "none"
     return result.stdout.strip() if result.returncode == 0 else "none"

@@ -1,8 +1,8 @@
 """Records that wait under work/tracking for the tracker's writer.
 
 To import MLflow costs a stage 2.5 CPU seconds. So a stage only leaves a record here, and one writer in the background, which
-imports MLflow once, records it and ends with the pipeline run. A writer that cannot reach its server leaves the records where
-they are: the next stage starts another one.
+imports MLflow once, records it and ends with the pipeline run. A writer that cannot reach its server, or whose run was killed,
+leaves the records where they are: the next stage starts another one.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ WATCH = "SIGHTLINE_WATCH"
 """Environment: the process whose end is the end of the pipeline run."""
 KEPT = {".png", ".csv", ".json", ".md", ".html", ".yaml", ".txt"}
 POLL_S = 0.3
+GRACE_S = 10.0
+"""How long a writer may outlive the process that it watches."""
 _SHELLS = {"sh", "dash", "bash", "zsh", "fish", "ksh"}
 
 
@@ -84,24 +87,39 @@ def start_writer(module: str) -> None:
 
 
 def serve(write: Callable[[Path], None], lock: IO[str], watched: int) -> None:
-    """Gives each record to `write` and removes it, until the process `watched` is gone and nothing waits.
+    """Gives each record to `write` and removes it, until the process `watched` is gone or, without one, nothing waits.
+
+    A run that ends by itself waits for its records (`drain`); those of one that was killed stay.
 
     Args:
         write: What it raises ends the writer; the record stays.
         lock: The lock that `start_writer` took.
         watched: A process id; 0 is none.
     """
-    holds = True
-    while holds:
-        alive = True
-        while alive:
-            alive = psutil.pid_exists(watched) if watched else False
-            for item in pending():
+    while watched and _is_alive(watched):
+        for item in pending():
+            if _is_alive(watched):
                 _write_one(write, item)
-            if alive:
-                time.sleep(POLL_S)
+        time.sleep(POLL_S)
+    holds = not watched
+    while holds:
+        for item in pending():
+            _write_one(write, item)
         fcntl.flock(lock, fcntl.LOCK_UN)
         holds = bool(pending()) and _take(lock)  # what came after the last look
+
+
+def end_with(watched: int) -> None:
+    """Ends this process `GRACE_S` after the process `watched`, whatever it is doing; 0 is none."""
+
+    def wait() -> None:
+        while _is_alive(watched):
+            time.sleep(POLL_S)
+        time.sleep(GRACE_S)
+        os._exit(1)
+
+    if watched:
+        threading.Thread(target=wait, daemon=True).start()
 
 
 def drain(module: str, timeout_s: float = 60.0) -> bool:
@@ -114,6 +132,13 @@ def drain(module: str, timeout_s: float = 60.0) -> bool:
         start_writer(module)
         time.sleep(0.1)
     return True
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _take(lock: IO[str]) -> bool:

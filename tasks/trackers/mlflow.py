@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MODULE = "tasks.trackers.mlflow"
 ALIAS = "champion"
+LAST = "package"  # the pipeline has run when this stage has
 PIPELINE, STAGE, KEY, RECORD, MANIFEST = (
     f"sightline.{name}" for name in ("pipeline", "stage", "key", "record", "manifest_sha256")
 )
@@ -52,7 +53,8 @@ def record(
 
 def link_cached(tracking: Tracking, keys: Mapping[str, str]) -> None:
     """Leaves a record that links the pipeline's run to those that made what its cached stages hold."""
-    _spool.add("cached", {**_target(tracking), "kind": "cached", "pipeline": pipeline_of(), "keys": dict(keys)})
+    data = {"kind": "cached", "pipeline": pipeline_of(), "is_last": LAST in keys, "keys": dict(keys)}
+    _spool.add("cached", {**_target(tracking), **data})
     _spool.start_writer(MODULE)
 
 
@@ -156,6 +158,8 @@ def _write(item: Path, open_runs: "dict[str, MlflowClient]") -> None:
             _tag_cached(client, experiment, parent, data["keys"])
         else:
             _write_stage(client, experiment, parent, data, item)
+        if data.get("is_last"):
+            client.set_terminated(parent.info.run_id)
     except MlflowException as error:
         if error.error_code in {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}:
             raise _spool.RejectedError(_one_line(error)) from error
@@ -303,12 +307,14 @@ def _one_line(error: Exception) -> str:
 def main(lock: int, watched: int) -> None:
     """Writes what waits until the process `watched` is gone; `lock` is the inherited file of the writer's lock."""
     open_runs: dict[str, MlflowClient] = {}
+    _spool.end_with(watched)
     try:
         _prepare_environment()
         with open(lock, "w") as held:
             _spool.serve(lambda item: _write(item, open_runs), held, watched)
         for run_id, client in open_runs.items():
-            client.set_terminated(run_id)
+            if client.get_run(run_id).info.status == "RUNNING":
+                client.set_terminated(run_id, "FAILED")  # its last stage did not end
     except Exception as error:
         _spool.ERROR_FILE.write_text(_one_line(error), encoding="utf-8")
         raise

@@ -54,6 +54,9 @@ from sightline.errors import AnswerIsNo, SightlineError
 from tasks import schema, stage
 from tasks.progress import Progress
 
+METADATA = {"content_hash": "c0ffee" * 10, "images": 3, "splits": {"train": 3}, "objects": 4, "classes": ["car"]}
+MANIFEST = {"model": {"name": "tiny", "licence": "MIT"}, "candidate": "onnxruntime-cpu-fp32", "test": {"mAP50": 0.4}}
+
 
 class Nothing(schema.Section):
     pass
@@ -82,7 +85,7 @@ class FingerprintPaths:
 
 def fingerprint(paths: FingerprintPaths, config: Nothing) -> None:
     paths.report.mkdir()
-    (paths.report / "dataset_metadata.json").write_text(dump_json({"content_hash": "c0ffee" * 10, "images": 3}))
+    (paths.report / "dataset_metadata.json").write_text(dump_json(METADATA))
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class PackageConfig(schema.Section):
 def package(paths: PackagePaths, config: PackageConfig) -> dict[str, float]:
     paths.out.mkdir()
     paths.report.mkdir()
-    (paths.out / "manifest.json").write_text(dump_json({"weights": (paths.baseline / "weights.txt").read_text()}))
+    (paths.out / "manifest.json").write_text(dump_json({**MANIFEST, "weights": (paths.baseline / "weights.txt").read_text()}))
     (paths.out / "model.onnx").write_text("model")
     return {"mAP50": 0.4}
 

@@ -1,6 +1,5 @@
 """Three ways of overriding, one meaning."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ def test_three_ways_give_the_same_params(tiny: Path) -> None:
     assert done.returncode == 0, done.stderr
     written.append((tiny / "params.yaml").read_bytes())
 
-    done = shell(sys.executable, "-m", "flows.compose", *OVERRIDES)
+    done = shell("sightline", "compose", *OVERRIDES)
     assert done.returncode == 0, done.stderr
     written.append((tiny / "params.yaml").read_bytes())
 
@@ -39,6 +38,8 @@ def test_three_ways_give_the_same_params(tiny: Path) -> None:
         ("experiment=smok", "experiment: got smok, did you mean smoke?"),
         ("train.epcohs=3", "train.epcohs: unknown key, did you mean train.epochs?"),
         ("modle=resnet18", "modle: unknown key, did you mean model?"),
+        ("model=null", "model: got null, expected one of resnet18"),
+        ("experiment=null", "experiment: got null, "),
         ("dataset=zip", "set dataset.path="),
         ("train.epochs=abc", "train.epochs: got 'abc'"),
         ("+train.new=1", "train.new: unknown key"),
@@ -47,3 +48,11 @@ def test_three_ways_give_the_same_params(tiny: Path) -> None:
 def test_a_wrong_override_names_the_nearest(tiny: Path, override: str, message: str) -> None:
     with pytest.raises(SightlineError, match=message.replace("?", r"\?")):
         compose.write_params([override])
+
+
+@pytest.mark.parametrize("overrides", [[], ["train.epochs=2"]])
+@pytest.mark.parametrize("text", ["train: [1, 2\n", "train: 1\n  epochs: 2\n"])
+def test_a_file_that_is_no_yaml_is_named(tiny: Path, text: str, overrides: list[str]) -> None:
+    (tiny / "conf/model/yolov8n.yaml").write_text(text)
+    with pytest.raises(SightlineError, match=r"^conf/ with .*model/yolov8n"):
+        compose.compose_params(overrides)

@@ -11,6 +11,7 @@ from flows import publish, storage
 from flows.server import free_port
 from sightline.errors import SightlineError
 
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # DVC's own use of pygtrie
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
@@ -70,6 +71,14 @@ def test_published_twice_is_copied_once(tiny: Path) -> None:
 def test_nothing_packaged_is_one_clear_line(tiny: Path) -> None:
     with pytest.raises(SightlineError, match=r"dist/service/manifest.json: not there, nothing to publish: run `dvc repro`"):
         publish.publish()
+
+
+def test_a_package_of_an_earlier_run_is_not_published(tiny: Path) -> None:
+    reproduce()
+    prepare("train.lr0=0.5")
+    with pytest.raises(SightlineError, match=r"dist/service: of an earlier run, .*: run `dvc repro` first"):
+        publish.publish()
+    assert not (tiny.parent / "sightline-storage" / "service").exists()
 
 
 @pytest.mark.slow

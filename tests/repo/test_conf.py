@@ -14,7 +14,7 @@ from tasks.sources import source_digest
 
 def test_committed_params_are_the_defaults(root: Path) -> None:
     composed = compose_params([], root)
-    assert (root / "params.yaml").read_text() == composed, "run `python -m flows.compose` and commit params.yaml"
+    assert (root / "params.yaml").read_text() == composed, "run `sightline compose` and commit params.yaml"
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_new_model_file_reruns_nothing_and_an_edit_reruns_its_stages(fork: For
     checkout = fork()
     (checkout.folder / "tasks/models/mine.py").write_text("class Family: ...\n")
     (checkout.folder / "conf/model/mine.yaml").write_text("# @package _global_\nmodel: {name: mine}\n")
-    checkout.run("python -m flows.compose experiment=smoke")
+    checkout.run("sightline compose experiment=smoke")
     assert checkout.stages_run(checkout.run("dvc repro --dry").stdout) == ["config"]
     with (checkout.folder / "tasks/select.py").open("a") as file:
         file.write("# an edit\n")
@@ -95,7 +95,7 @@ def test_a_comment_in_conf_reruns_config_alone(fork: Fork) -> None:
         file.write("# a comment\n")
     stale = checkout.run("dvc repro", ok=False)
     assert stale.returncode != 0
-    assert "python -m flows.compose" in stale.stdout
+    assert "sightline compose" in stale.stdout
     assert checkout.stages_run(checkout.run("dvc exp run -S experiment=smoke").stdout) == ["config"]
 
 

@@ -1,6 +1,7 @@
 """MLflow: what a run leaves in a real store."""
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from small_project import commit, dvc, make_project
 from flows import compose, project
 from sightline.errors import SightlineError
 from tasks import trackers
-from tasks.trackers import _spool
+from tasks.trackers import _pipeline, _spool
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own
 
@@ -31,6 +32,10 @@ def tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     write_params()
     commit(root)
     yield root
+    wait_for_writers(root)
+
+
+def wait_for_writers(root: Path) -> None:
     end = time.monotonic() + 60
     while writers(root) and time.monotonic() < end:
         time.sleep(0.2)
@@ -101,6 +106,7 @@ def test_a_plain_repro_leaves_a_run_with_nested_runs(tracked: Path) -> None:
     ]
     assert train.inputs.dataset_inputs
     assert parent.data.metrics["package/mAP50"] == 0.4
+    assert parent.info.status == "FINISHED"
 
     write_params("train.lr0=0.5")
     assert dvc("repro").returncode == 0
@@ -115,6 +121,18 @@ def test_a_plain_repro_leaves_a_run_with_nested_runs(tracked: Path) -> None:
     assert newest.data.tags["cached.ingest"] == second["ingest"][0].info.run_id
     assert newest.data.tags["cached.fingerprint"] == second["fingerprint"][0].info.run_id
     assert "cached.train" not in newest.data.tags
+
+
+@pytest.mark.slow
+def test_a_run_without_its_last_stage_has_failed(tracked: Path) -> None:
+    write_params("train.seed=666")
+    assert dvc("repro").returncode != 0
+    trackers.finish()
+    wait_for_writers(tracked)
+    found = runs(tracked)
+    parent = next(same[0] for name, same in found.items() if name.startswith("yolov8n-traffic-"))
+    assert parent.info.status == "FAILED"
+    assert found["ingest"][0].info.status == "FINISHED"
 
 
 @pytest.mark.slow
@@ -172,3 +190,35 @@ def test_no_second_writer_is_started_while_the_lock_is_held(tracked: Path, monke
     assert not _spool.drain("tasks.trackers.mlflow", timeout_s=1.0)
     assert len(inherited) == 1
     os.close(inherited[0])
+
+
+def test_a_killed_runs_writer_finishes_the_record_in_hand_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for stage in ("ingest", "train", "package"):
+        _spool.add(stage, {"kind": "stage"})
+    written = []
+    with subprocess.Popen(["sleep", "60"]) as run, Path("lock").open("w") as lock:
+
+        def write(item: Path) -> None:
+            run.kill()
+            written.append(item)
+            run.wait()
+
+        _spool.serve(write, lock, run.pid)
+        assert [item.name.rpartition("-")[2] for item in _spool.pending()] == ["train", "package"]
+        _spool.serve(written.append, lock, 0)
+    assert not _spool.pending()
+    assert len(written) == 3
+
+
+@pytest.mark.slow
+def test_a_writer_at_work_does_not_outlive_a_killed_run(tmp_path: Path) -> None:
+    code = "import time; from tasks.trackers import _spool; _spool.GRACE_S = 0.5; _spool.end_with({}); time.sleep(60)"
+    with subprocess.Popen(["sleep", "60"]) as run, subprocess.Popen([sys.executable, "-c", code.format(run.pid)]) as writer:
+        run.kill()
+        assert writer.wait(timeout=30) == 1
+
+
+def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _pipeline.pipeline_of(Path(__file__).parents[2])["commit"] == "none"
