@@ -7,7 +7,7 @@ that it declares. Unknown keys are refused by name, with the nearest valid one.
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,6 +16,13 @@ from sightline.contract import Kernel, Precision, ResizeMode, Task
 from sightline.errors import SightlineError
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
+TASKS: Final = Path(__file__).parent
+ENGINES: Final = (TASKS / "engines", TASKS.parent / "sightline" / "engines")
+COLUMNS: Final = (
+    "p50_ms", "p90_ms", "p95_ms", "p99_ms", "throughput", "rss_mb", "size_mb", "load_ms", "first_ms", "drop", "fitness",
+    "mAP50", "mAP50-95", "metric/precision", "recall", "f1", "accuracy_top1",
+)  # fmt: skip
+"""What constraints can bound."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 """A registered name: it becomes part of a module's or a file's name, never code."""
 
@@ -63,6 +70,12 @@ class Transform(Section):
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
 
+    @model_validator(mode="after")
+    def _leaves_a_train_split(self) -> Self:
+        if self.val + self.test >= 1:
+            raise ValueError(f"val {self.val} and test {self.test} leave nothing to train on: their sum must be below 1")
+        return self
+
 
 class Float(Section):
     """A real hyperparameter's range."""
@@ -72,6 +85,12 @@ class Float(Section):
     high: float
     log: bool = False
 
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low >= self.high or (self.log and self.low <= 0):
+            raise ValueError(f"got {self.low} to {self.high}, expected low < high, and low > 0 where log is true")
+        return self
+
 
 class Int(Section):
     """An integer hyperparameter's range, both ends included."""
@@ -79,6 +98,12 @@ class Int(Section):
     type: Literal["int"]
     low: int
     high: int
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"got {self.low} to {self.high}, expected low < high")
+        return self
 
 
 class Choice(Section):
@@ -139,11 +164,18 @@ class Strategy(Section):
 class Export(Section):
     """What is exported, and what each variant may lose."""
 
-    precisions: tuple[Precision, ...]
+    precisions: tuple[Literal["fp32", "int8"], ...] = Field(min_length=1)
     conf: float = Field(ge=0, le=1)
     calibration_images: int = Field(ge=1)
     parity_images: int = Field(ge=1)
     max_drop: dict[Precision, float]
+
+    @model_validator(mode="after")
+    def _each_has_its_gate(self) -> Self:
+        missing = [precision for precision in self.precisions if precision not in self.max_drop]
+        if missing:
+            raise ValueError(f"{missing[0]} has no gate: set export.max_drop.{missing[0]}")
+        return self
 
 
 class Benchmark(Section):
@@ -161,6 +193,15 @@ class Constraints(Section):
     min: dict[str, float]
     licence: tuple[str, ...]
     objective: Literal["p99_ms", "p50_ms", "throughput", "rss_mb", "size_mb"]
+
+    @model_validator(mode="after")
+    def _bound_columns_of_the_benchmark(self) -> Self:
+        for column in (*self.max, *self.min):
+            if column not in COLUMNS and not column.startswith("AP50/"):
+                nearest = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.5)
+                hint = f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(COLUMNS)}"
+                raise ValueError(f"{column} is no column of the benchmark: {hint}")
+        return self
 
 
 class Package(Section):
@@ -226,6 +267,32 @@ class Params(Section):
     storage: Storage
     tracking: Tracking
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        self._names_variants_that_there_are()
+        if self.train.optimizer == "MuSGD" and self.model.library != "ultralytics":
+            raise ValueError(
+                f"train.optimizer: got MuSGD, which is Ultralytics' own, expected SGD or AdamW for {self.model.name}"
+            )
+        for key in self.space:
+            if key not in Train.model_fields and not key.startswith("augment."):
+                raise ValueError(f"space: {key} is no setting of train: expected one of {', '.join(Train.model_fields)}")
+        return self
+
+    def _names_variants_that_there_are(self) -> None:
+        engines = {path.stem.replace("_", "-") for folder in ENGINES for path in folder.glob("[a-z]*.py")}
+        for candidate in self.hardware.candidates:
+            engine, _, precision = candidate.rpartition("-")
+            if engine not in engines or precision not in get_args(Precision):
+                names = ", ".join(sorted(engines))
+                raise ValueError(f"hardware.candidates: got {candidate}, expected one of {names}, then -<precision>")
+        named = {"model.file": ("models", self.model.file), "strategy.name": ("strategies", self.strategy.name),
+                 "tracking.name": ("trackers", self.tracking.name)}  # fmt: skip
+        for key, (folder, name) in named.items():
+            files = sorted(path.stem for path in (TASKS / folder).glob("[a-z]*.py"))
+            if name not in files:
+                raise ValueError(f"{key}: got {name}, expected one of {', '.join(files)}")
+
 
 def read_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
     """The parsed params.yaml.
@@ -275,15 +342,15 @@ def _explain(schema: type[BaseModel], problem: Any, where: str) -> str:
 
 def _keys(schema: type[BaseModel], path: list[str]) -> list[str]:
     """The valid keys below `path` in `schema`."""
+    schemas = [schema]
     for part in path:
-        fields = {field.alias or name: field for name, field in schema.model_fields.items()}
-        if part not in fields:
-            return []
-        nested = [kind for kind in _types(fields[part].annotation) if issubclass(kind, BaseModel)]
-        if not nested:
-            return []
-        schema = nested[0]
-    return [field.alias or name for name, field in schema.model_fields.items()]
+        annotations = [
+            field.annotation for kind in schemas for name, field in kind.model_fields.items() if part in (name, field.alias)
+        ]
+        if annotations:
+            schemas = [kind for annotation in annotations for kind in _types(annotation) if issubclass(kind, BaseModel)]
+        # otherwise `part` is a key of a mapping, or the tag of a union: its value is one of the same schemas
+    return sorted({field.alias or name for kind in schemas for name, field in kind.model_fields.items()})
 
 
 def _types(annotation: Any) -> list[type]:
