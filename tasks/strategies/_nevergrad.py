@@ -43,15 +43,11 @@ def _dimension(key: str, dimension: schema.Dimension, start: Value) -> Any:
         if start in dimension.values:
             choice.value = start
         return choice
-    if not dimension.low < dimension.high:
-        raise SightlineError(f"space.{key}: got low {dimension.low} and high {dimension.high}: expected low < high")
     begin = min(max(float(start), dimension.low), dimension.high)
     if isinstance(dimension, schema.Int):
         return nevergrad.p.Scalar(init=begin, lower=dimension.low, upper=dimension.high).set_integer_casting()
     if not dimension.log:
         return nevergrad.p.Scalar(init=begin, lower=dimension.low, upper=dimension.high)
-    if dimension.low <= 0:
-        raise SightlineError(f"space.{key}: got low {dimension.low} on a logarithmic scale: expected a value above 0")
     return nevergrad.p.Log(init=begin, lower=dimension.low, upper=dimension.high)
 
 

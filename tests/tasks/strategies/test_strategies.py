@@ -69,12 +69,6 @@ def test_empty_space_is_refused(config: schema.Strategy) -> None:
         strategies.load(config, {}, {})
 
 
-@pytest.mark.parametrize(("low", "high", "log"), [(1.0, 1.0, False), (0.0, 1.0, True)])
-def test_a_range_that_is_none_is_refused(config: schema.Strategy, low: float, high: float, log: bool) -> None:
-    with pytest.raises(SightlineError, match=r"space\.lr0: got low"):
-        strategies.load(config, {"lr0": schema.Float(type="float", low=low, high=high, log=log)}, {"lr0": 0.5})
-
-
 def test_values_of_names_the_nearest_hyperparameter() -> None:
     assert strategies.values_of(recipe(), SPACE)["augment.fliplr"] == 0.5
     with pytest.raises(SightlineError, match=r"space\.lr: no hyperparameter of `train`: did you mean lr[0f]\?"):
