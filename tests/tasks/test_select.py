@@ -97,11 +97,11 @@ def test_reference_never_wins() -> None:
 
 
 @pytest.mark.parametrize("kind", ["min", "max"])
-def test_unknown_column_names_the_nearest(kind: str) -> None:
-    with pytest.raises(SightlineError, match=rf"constraints\.{kind}\.p99_msec.*did you mean p99_ms\?"):
-        choose(ROWS, constraints(**{kind: {"p99_msec": 5}}))
-    with pytest.raises(SightlineError, match="no column"):
-        choose(ROWS, constraints(**{kind: {"candidate": 5}}))
+def test_a_column_that_this_task_has_not_names_the_nearest(kind: str) -> None:
+    with pytest.raises(SightlineError, match=rf"constraints\.{kind}\.AP50/p99_ms.*did you mean p99_ms\?"):
+        choose(ROWS, constraints(**{kind: {"AP50/p99_ms": 5}}))
+    with pytest.raises(SightlineError, match=rf"constraints\.{kind}\.accuracy_top1"):
+        choose(ROWS, constraints(**{kind: {"accuracy_top1": 0.5}}))
 
 
 def test_what_was_not_measured_meets_no_constraint() -> None:
