@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import flows.hydra_plugins.conf_digest  # noqa: F401  registers the resolver
 from sightline.errors import SightlineError
+from tasks import config_checks
 from tasks.schema import Params, parse
 
 
@@ -42,7 +43,7 @@ def compose_params(overrides: Sequence[str], root: Path = Path()) -> str:
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
         message = " ".join(str(error).split())
         raise SightlineError(f"conf/ with {' '.join(overrides) or 'no overrides'}: {message}") from error
-    parse(Params, OmegaConf.to_container(config), where="conf/")  # type: ignore[arg-type]
+    config_checks.check(parse(Params, OmegaConf.to_container(config), where="conf/"), where="conf/")  # type: ignore[arg-type]
     return OmegaConf.to_yaml(config)
 
 

@@ -25,8 +25,8 @@ from flows import artifacts, compose, graph, project, storage
 from flows.graph import Stage
 from flows.output import Transcript, is_dvc, parse_progress
 from flows.processes import Processes
-from sightline.errors import SightlineError
-from tasks import trackers
+from sightline.errors import AnswerIsNo, SightlineError
+from tasks import schema, trackers
 from tasks.stage import die_with_parent
 from tasks.trackers._spool import WATCH
 
@@ -84,7 +84,8 @@ def pipeline(
             compose.write_params(as_overrides(chosen, overrides))
             project.write_source()
             storage.configure()
-            return _run_graph(graph.read(), publish)
+            executor = schema.parse(schema.Executor, schema.read_params()["executor"])
+            return _run_graph(graph.read(), executor, publish)
     except SightlineError as error:
         return Failed(message=str(error), data=error)
 
@@ -98,12 +99,17 @@ def as_overrides(chosen: Mapping[str, str], overrides: Sequence[str]) -> list[st
     return [*picks, *overrides]
 
 
-def _run_graph(stages: Sequence[Stage], publish: bool) -> State[Any]:
+def _run_graph(stages: Sequence[Stage], executor: schema.Executor, publish: bool) -> State[Any]:
     """Runs the stages, each when those that it needs are done."""
     futures: dict[str, PrefectFuture[Any]] = {}
     with Processes() as processes:
         for stage in stages:
-            named = run_stage.with_options(name=stage.name, task_run_name=stage.name)
+            named = run_stage.with_options(
+                name=stage.name,
+                task_run_name=stage.name,
+                retries=executor.retries,
+                retry_delay_seconds=executor.retry_delay_s,
+            )
             needed = [futures[need] for need in stage.needs]
             futures[stage.name] = named.submit(stage=stage, processes=processes, wait_for=needed, return_state=False)
         for future in futures.values():
@@ -127,7 +133,12 @@ def _failed(states: Mapping[str, State[Any]]) -> dict[str, State[Any]]:
     return {name: state for name, state in states.items() if state.is_failed() or state.is_crashed()}
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+def _may_pass_again(task: Any, run: Any, state: State[Any]) -> bool:
+    """An answer that is no is not asked for again."""
+    return getattr(state.data, "exit_code", 2) != AnswerIsNo.exit_code
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=_may_pass_again)
 def run_stage(stage: Stage, processes: Processes) -> State[Any]:
     """Runs a stage of dvc.yaml by DVC, or takes its cached outputs."""
     if not stage.changed:

@@ -24,6 +24,8 @@ Kernel = Literal["bilinear", "bicubic", "lanczos"]
 
 MODEL_FILE = "model.json"
 MANIFEST_FILE = "manifest.json"
+MAX_PIXELS = 50_000_000
+"""A larger image is refused: decoded, it takes three bytes a pixel."""
 OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "classify": ("probabilities",),
     "detect": ("boxes", "scores", "labels"),

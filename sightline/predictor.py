@@ -14,8 +14,6 @@ from sightline.errors import SightlineError
 from sightline.postprocess import to_json
 from sightline.preprocess import decode, prepare
 
-MAX_PIXELS = 50_000_000
-
 
 @dataclass(frozen=True)
 class Timings:
@@ -63,7 +61,7 @@ class Predictor:
     def timed(self, data: bytes, conf: float | None = None) -> tuple[dict[str, Any], Timings]:
         """As a call, with how long its parts took."""
         start = time.perf_counter()
-        image = decode(data, MAX_PIXELS)
+        image = decode(data)
         decoded = time.perf_counter()
         prepared, placement = prepare(image, self.description.input)
         ready = time.perf_counter()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from sightline.contract import Input
+from sightline.contract import MAX_PIXELS, Input
 from sightline.errors import SightlineError
 
 KERNELS = {
@@ -46,7 +46,7 @@ class Placement:
         return np.clip(scaled, 0, np.array([self.width, self.height] * 2, np.float32))
 
 
-def decode(data: bytes, max_pixels: int = 100_000_000) -> NDArray[np.uint8]:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decodes an image to uint8 (H, W, 3) RGB, its EXIF orientation applied.
 
     Raises:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sightline.errors import SightlineError
-from tasks import stage
+from tasks import config_checks, stage
 from tasks.conf_digest import conf_digest
 from tasks.schema import Params
 
@@ -23,6 +23,10 @@ def config(paths: Paths, config: Params) -> None:
             f"params.yaml: composed from another conf/ (digest {config.conf_digest}, expected {digest}): "
             "run `sightline compose`, with your overrides if there were any"
         )
+    config_checks.check(config)
+    pretrained = config.model.pretrained
+    if pretrained and not Path(pretrained).is_file():
+        raise SightlineError(f"model.pretrained: {pretrained}: not there: expected a state dict saved by torch.save, or null")
     paths.out.write_text("params.yaml is composed from conf/ and valid\n", encoding="utf-8")
 
 

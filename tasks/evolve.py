@@ -70,20 +70,27 @@ def evolve(paths: Paths, config: Config) -> stage.Metrics:
 def proposals(config: Config, records: Sequence[Record]) -> Iterator[dict[str, strategies.Value]]:
     """Hyperparameters to try; each one's result is in `records` when the next is asked for.
 
-    What `records` holds already is told to the strategy again, and so is a proposal that was tried before.
+    What `records` holds already is told to the strategy again, and so is a proposal that was tried before. The first record is
+    the baseline's: a strategy that asks for the values to begin with is told its fitness, and nothing is trained.
     """
-    strategy = strategies.load(config.strategy, config.space, strategies.values_of(config.train, config.space))
-    tried: dict[tuple[strategies.Value, ...], float] = {}
+    start = strategies.values_of(config.train, config.space)
+    strategy = strategies.load(config.strategy, config.space, start)
+    tried = {_key(start): fitness_of(records[0])}
     repeats = 0
-    while len(tried) < config.strategy.trials and repeats < MAX_REPEATS:
+    while len(tried) <= config.strategy.trials and repeats < MAX_REPEATS:
         values = strategy.ask()
-        key = tuple(values.values())
+        key = _key(values)
         repeats = repeats + 1 if key in tried else 0
         if key not in tried:
-            if len(tried) + 1 == len(records):
+            if len(tried) == len(records):
                 yield values
-            tried[key] = fitness_of(records[len(tried) + 1])
+            tried[key] = fitness_of(records[len(tried)])
         strategy.tell(tried[key])
+
+
+def _key(values: strategies.Values) -> tuple[strategies.Value, ...]:
+    """What tells one proposal from another: strategies round reals to six significant digits."""
+    return tuple(float(f"{value:.6g}") if isinstance(value, float) else value for value in values.values())
 
 
 def run_trial(paths: Paths, family: models.Family, dataset: Dataset, recipe: Train, trial: int, progress: Progress) -> Metrics:
@@ -119,10 +126,12 @@ def write_champion(paths: Paths, family: models.Family, records: Sequence[Record
     names = list(records[0]["metrics"])
     with (paths.report / "trials.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trial", *records[0]["values"], *names, "is_best"])
+        writer.writerow(["trial", *records[0]["values"], *names, "status", "is_best"])
         for trial, record in enumerate(records):
-            figures = [f"{record['metrics'].get(name, 0.0):.6g}" for name in names]
-            writer.writerow([trial, *record["values"].values(), *figures, str(trial == best).lower()])
+            metrics = record["metrics"]
+            figures = [f"{metrics[name]:.6g}" if name in metrics else "" for name in names]
+            status = "ok" if metrics else "diverged"
+            writer.writerow([trial, *record["values"].values(), *figures, status, str(trial == best).lower()])
     plots.trials([fitness_of(record) for record in records], paths.report / "tune_fitness.png")
     return {**records[best]["metrics"], "baseline_fitness": fitness_of(records[0]), "best_trial": best}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sightline.contract import ModelDescription, describe_file
-from sightline.errors import AnswerIsNo, SightlineError
+from sightline.errors import AnswerIsNo
 from tasks import models, schema, stage
 from tasks.draw import draw
 from tasks.graph import Graphs, export_parts, finish, join, write
@@ -43,7 +43,6 @@ def export(paths: Paths, config: Config) -> dict[str, float]:
     Raises:
         AnswerIsNo: No precision passes.
     """
-    _check(config.export)
     dataset = Dataset.read(paths.raw, paths.dataset)
     training = draw(dataset.samples("train"), config.export.calibration_images)
     description = replace(ModelDescription.read(paths.champion), conf=config.export.conf, calibration=calibration(training))
@@ -93,15 +92,6 @@ def _keep(verdicts: dict[str, Parity], description: ModelDescription, paths: Pat
         (paths.report / FAILED).rmdir()
     files = {name: describe_file(paths.model / FILES[name]) for name in passed}
     replace(description, files=files, calibration=description.calibration if "int8" in files else None).write(paths.model)
-
-
-def _check(config: schema.Export) -> None:
-    unknown = [name for name in config.precisions if name not in FILES]
-    if unknown or not config.precisions:
-        raise SightlineError(f"export.precisions: got {', '.join(unknown) or 'none'}, expected some of {', '.join(FILES)}")
-    missing = [name for name in config.precisions if name not in config.max_drop]
-    if missing:
-        raise SightlineError(f"export.max_drop: no value for {', '.join(missing)}: set export.max_drop.{missing[0]}")
 
 
 if __name__ == "__main__":

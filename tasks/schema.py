@@ -7,40 +7,48 @@ that it declares. Unknown keys are refused by name, with the nearest valid one.
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from sightline.contract import Kernel, Precision, ResizeMode, Task
+from sightline.contract import MAX_PIXELS, Kernel, Precision, ResizeMode, Task
 from sightline.errors import SightlineError
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
-TASKS: Final = Path(__file__).parent
-ENGINES: Final = (TASKS / "engines", TASKS.parent / "sightline" / "engines")
-COLUMNS: Final = (
-    "p50_ms", "p90_ms", "p95_ms", "p99_ms", "throughput", "rss_mb", "size_mb", "load_ms", "first_ms", "drop", "fitness",
-    "mAP50", "mAP50-95", "metric/precision", "recall", "f1", "accuracy_top1",
-)  # fmt: skip
-"""What constraints can bound."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 """A registered name: it becomes part of a module's or a file's name, never code."""
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Section(BaseModel):
-    """A part of the configuration; frozen, and closed to unknown keys."""
+class Closed(BaseModel):
+    """Frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Section(Closed):
+    """A part of the configuration."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """True is no 1."""
+        kinds = _types(cls.model_fields[str(info.field_name)].annotation)
+        given = value.values() if isinstance(value, Mapping) else [value]
+        if {int, float} & set(kinds) and bool not in kinds and any(isinstance(item, bool) for item in given):
+            raise ValueError("expected a number")
+        return value
 
 
 class Dataset(Section):
     """Where the images come from: conf/dataset."""
 
     name: Name
-    source: Literal["generated", "folder", "zip", "s3", "http"]
-    format: Literal["auto", "voc", "class_folders"]
+    source: Name
+    format: Name
     path: str | None
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    sha256: Sha256 | None
     images: int = Field(ge=10)
     width: int = Field(ge=64, le=8192)
     height: int = Field(ge=64, le=8192)
@@ -59,7 +67,7 @@ class Validate(Section):
     """How findings are judged."""
 
     on_error: Literal["fail", "quarantine"]
-    max_pixels: int = Field(ge=1)
+    max_pixels: int = Field(ge=1, le=MAX_PIXELS)
 
 
 class Transform(Section):
@@ -77,7 +85,7 @@ class Transform(Section):
         return self
 
 
-class Float(Section):
+class Float(Closed):
     """A real hyperparameter's range."""
 
     type: Literal["float"]
@@ -92,7 +100,7 @@ class Float(Section):
         return self
 
 
-class Int(Section):
+class Int(Closed):
     """An integer hyperparameter's range, both ends included."""
 
     type: Literal["int"]
@@ -106,7 +114,7 @@ class Int(Section):
         return self
 
 
-class Choice(Section):
+class Choice(Closed):
     """A hyperparameter that takes one of some values."""
 
     type: Literal["choice"]
@@ -129,8 +137,15 @@ class Model(Section):
     kernel: Kernel
     licence: str
     pretrained: str | None
+    pretrained_sha256: Sha256 | None
     iou: float = Field(gt=0, le=1)
     max_det: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _names_the_content(self) -> Self:
+        if self.pretrained and not self.pretrained_sha256:
+            raise ValueError(f"pretrained {self.pretrained} needs the file's checksum: set model.pretrained_sha256=...")
+        return self
 
 
 class Train(Section):
@@ -187,21 +202,17 @@ class Benchmark(Section):
 
 
 class Constraints(Section):
-    """What the winner must meet: conf/constraints. Keys of `min` and `max` are columns of the benchmark."""
+    """What the winner must meet: conf/constraints. Keys of `min` and `max` are columns of the benchmark; null is no bound."""
 
     max: dict[str, float]
     min: dict[str, float]
     licence: tuple[str, ...]
     objective: Literal["p99_ms", "p50_ms", "throughput", "rss_mb", "size_mb"]
 
-    @model_validator(mode="after")
-    def _bound_columns_of_the_benchmark(self) -> Self:
-        for column in (*self.max, *self.min):
-            if column not in COLUMNS and not column.startswith("AP50/"):
-                nearest = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.5)
-                hint = f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(COLUMNS)}"
-                raise ValueError(f"{column} is no column of the benchmark: {hint}")
-        return self
+    @field_validator("max", "min", mode="before")
+    @classmethod
+    def _without_null(cls, value: Any) -> Any:
+        return {key: limit for key, limit in value.items() if limit is not None} if isinstance(value, Mapping) else value
 
 
 class Package(Section):
@@ -221,7 +232,9 @@ class Hardware(Section):
 class Executor(Section):
     """How the flow runs its tasks: conf/executor."""
 
-    name: Literal["local"]
+    name: Name
+    retries: int = Field(ge=0)
+    retry_delay_s: float = Field(ge=0)
 
 
 class Storage(Section):
@@ -267,32 +280,6 @@ class Params(Section):
     storage: Storage
     tracking: Tracking
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        self._names_variants_that_there_are()
-        if self.train.optimizer == "MuSGD" and self.model.library != "ultralytics":
-            raise ValueError(
-                f"train.optimizer: got MuSGD, which is Ultralytics' own, expected SGD or AdamW for {self.model.name}"
-            )
-        for key in self.space:
-            if key not in Train.model_fields and not key.startswith("augment."):
-                raise ValueError(f"space: {key} is no setting of train: expected one of {', '.join(Train.model_fields)}")
-        return self
-
-    def _names_variants_that_there_are(self) -> None:
-        engines = {path.stem.replace("_", "-") for folder in ENGINES for path in folder.glob("[a-z]*.py")}
-        for candidate in self.hardware.candidates:
-            engine, _, precision = candidate.rpartition("-")
-            if engine not in engines or precision not in get_args(Precision):
-                names = ", ".join(sorted(engines))
-                raise ValueError(f"hardware.candidates: got {candidate}, expected one of {names}, then -<precision>")
-        named = {"model.file": ("models", self.model.file), "strategy.name": ("strategies", self.strategy.name),
-                 "tracking.name": ("trackers", self.tracking.name)}  # fmt: skip
-        for key, (folder, name) in named.items():
-            files = sorted(path.stem for path in (TASKS / folder).glob("[a-z]*.py"))
-            if name not in files:
-                raise ValueError(f"{key}: got {name}, expected one of {', '.join(files)}")
-
 
 def read_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
     """The parsed params.yaml.
@@ -324,8 +311,12 @@ def parse(schema: type[SectionT], data: Mapping[str, Any], where: str = "params.
 
 
 def _explain(schema: type[BaseModel], problem: Any, where: str) -> str:
-    """One line for one of pydantic's problems."""
+    """One line for one of pydantic's problems, or for each of those that all sections together have."""
     location = [str(part) for part in problem["loc"]]
+    if not location:
+        return "\n".join(f"{where}: {line}" for line in problem["msg"].removeprefix("Value error, ").splitlines())
+    if location[0] == "space":
+        location[2:3] = []  # the union's member, no key of conf/
     key = ".".join(location)
     if problem["type"] != "extra_forbidden":
         if problem["type"] == "missing":

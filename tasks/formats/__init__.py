@@ -6,7 +6,6 @@ A format's module has:
     write(items, root) -> None.
 """
 
-import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Final, Protocol, cast
 import pandas as pd
 
 from sightline.errors import SightlineError
+from tasks import variants
 from tasks.findings import Finding, finding
 from tasks.images import SUFFIXES, Header, read_header
 from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, SPLITS, Tables
@@ -83,20 +83,13 @@ class Format(Protocol):
     def write(self, items: Iterable[Item], root: Path) -> None: ...
 
 
-def names() -> list[str]:
-    """The formats that there are."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-
-
 def load(name: str) -> Format:
     """A format by its name.
 
     Raises:
         SightlineError: No such format.
     """
-    if name not in names():
-        raise SightlineError(f"dataset.format: got {name!r}, expected auto or one of {', '.join(names())}")
-    return cast("Format", importlib.import_module(f"tasks.formats.{name}"))
+    return cast("Format", variants.load("formats", name, "dataset.format"))
 
 
 def detect(root: Path, name: str = "auto") -> str:
@@ -109,7 +102,7 @@ def detect(root: Path, name: str = "auto") -> str:
     Raises:
         SightlineError: It is of no format, or not of the one it is said to be; the message says what each misses.
     """
-    asked = names() if name == "auto" else [name]
+    asked = variants.names("formats") if name == "auto" else [name]
     missing = {each: load(each).detect(root) for each in asked}
     fitting = [each for each, reason in missing.items() if reason is None]
     if len(fitting) == 1:

@@ -1,6 +1,10 @@
-"""Model families, one file each, found by the name in conf/model. Each module has a class `Family`."""
+"""Model families, one file each, found by the name in conf/model. Each module has a class `Family`.
 
-import importlib
+What a family takes, it declares in annotated constants that are literals, so that params.yaml is checked without importing it:
+ARCHITECTURES, OPTIMIZERS, STRIDE (of `imgsz`) in its own file, and AUGMENT in its library's or its own.
+"""
+
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sightline.contract import OUTPUTS, Input, ModelDescription, dump_json
 from sightline.errors import SightlineError
-from tasks import schema
+from tasks import schema, variants
 from tasks.tables import Dataset
 
 if TYPE_CHECKING:
@@ -105,19 +109,32 @@ class Family(ABC):
         )
 
 
+def starting_weights(config: schema.Model, start: Path | None) -> Path | None:
+    """`start`, or else the pretrained weights of conf/model; None: from scratch.
+
+    Raises:
+        SightlineError: The pretrained weights are missing, or are not those of the checksum.
+    """
+    if start or not config.pretrained:
+        return start
+    path = Path(config.pretrained)
+    if not path.is_file():
+        raise SightlineError(f"model.pretrained: {path}: not there: expected a state dict saved by torch.save, or null")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != config.pretrained_sha256:
+        raise SightlineError(
+            f"model.pretrained: {path}: got SHA-256 {digest}, expected {config.pretrained_sha256}: "
+            "restore the file, or set model.pretrained_sha256 to what it is"
+        )
+    return path
+
+
 def load(config: schema.Model, classes: tuple[str, ...]) -> Family:
     """The family that conf/model names.
 
     Raises:
         SightlineError: No such family; the message names those that there are.
     """
-    module_name = f"tasks.models.{config.file}"
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
-        names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-        raise SightlineError(f"model.file: got {config.file!r}, expected one of {', '.join(names)}") from None
-    family: Family = module.Family(config, classes)
+    family: Family = variants.load("models", config.file, "model.file").Family(config, classes)
     return family

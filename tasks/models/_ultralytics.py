@@ -21,7 +21,7 @@ from sightline.contract import Input
 from sightline.errors import MissingExtraError, SightlineError
 from sightline.preprocess import decode, prepare
 from tasks import schema
-from tasks.models import DivergedError, OnEpoch
+from tasks.models import DivergedError, OnEpoch, starting_weights
 from tasks.models._torch import (
     deterministic,
     device_of,
@@ -130,11 +130,8 @@ def settings(recipe: schema.Train) -> Any:
     """Ultralytics' settings for `recipe`; an augmentation that is not named is off.
 
     Raises:
-        SightlineError: An augmentation that Ultralytics does not have, or a value that it does not take.
+        SightlineError: A value that Ultralytics does not take.
     """
-    unknown = sorted(set(recipe.augment) - set(AUGMENT))
-    if unknown:
-        raise SightlineError(f"train.augment: got {', '.join(unknown)}, expected some of {', '.join(AUGMENT)}")
     augment = {name: recipe.augment.get(name, 0.0) for name in AUGMENT}
     augment["close_mosaic"] = int(augment["close_mosaic"])
     try:
@@ -159,8 +156,8 @@ def fit(
     seed_epoch(recipe.seed, 0)
     device, hyp = device_of(recipe.device), settings(recipe)
     model = build(config, classes)
-    if start or config.pretrained:
-        start_from(model, start or Path(str(config.pretrained)))
+    if weights := starting_weights(config, start):
+        start_from(model, weights)
     model.args = hyp
     model.to(device, memory_format=torch.channels_last).train()
     state = _State(model, recipe)

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from sightline.errors import SightlineError
 from tasks import models, schema
 from tasks.models import _lightning
 from tasks.models._torch import load_exactly, seed_epoch, start_from
 from tasks.tables import Dataset
 
 ARCHITECTURES: Final = ("resnet18", "resnet34", "resnet50")
+OPTIMIZERS: Final = ("SGD", "AdamW")
 SMALL_IMGSZ: Final = 64
 """Up to this side the stem keeps the resolution: a 3x3 convolution, no pooling, as for CIFAR-10 in section 4.2 of the paper."""
 MEAN: Final = (0.485, 0.456, 0.406)  # of ImageNet's training images, RGB, 0-1: what pretrained weights expect
@@ -22,11 +22,6 @@ STD: Final = (0.229, 0.224, 0.225)
 
 class Family(models.Family):
     """ResNet in three depths."""
-
-    def __init__(self, config: schema.Model, classes: tuple[str, ...]) -> None:
-        if config.arch not in ARCHITECTURES:
-            raise SightlineError(f"model.arch: got {config.arch!r}, expected one of {', '.join(ARCHITECTURES)}")
-        super().__init__(config, classes)
 
     def fit(
         self,
@@ -40,8 +35,8 @@ class Family(models.Family):
     ) -> None:
         seed_epoch(recipe.seed, 0)
         network = self.build()
-        if start or self.config.pretrained:
-            start_from(network, start or Path(str(self.config.pretrained)))
+        if weights := models.starting_weights(self.config, start):
+            start_from(network, weights)
         spec = self.description().input
         samples = dataset.samples("train")
         _lightning.fit(network, Normalise(), spec, samples, recipe, work=work, out=out, on_epoch=on_epoch)

@@ -6,25 +6,18 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from sightline.errors import SightlineError
 from tasks import models, schema
 from tasks.models import _ultralytics
 from tasks.models._torch import load_exactly
 from tasks.tables import Dataset
 
 ARCHITECTURES: Final = ("yolov8n", "yolov8s", "yolov8m", "yolov8l", "yolov8x")
+OPTIMIZERS: Final = ("SGD", "AdamW", "MuSGD")
 STRIDE: Final = 32  # of the coarsest level, pixels
 
 
 class Family(models.Family):
     """YOLOv8 in its five sizes."""
-
-    def __init__(self, config: schema.Model, classes: tuple[str, ...]) -> None:
-        if config.arch not in ARCHITECTURES:
-            raise SightlineError(f"model.arch: got {config.arch!r}, expected one of {', '.join(ARCHITECTURES)}")
-        if config.imgsz % STRIDE:
-            raise SightlineError(f"model.imgsz: got {config.imgsz}, expected a multiple of {STRIDE}")
-        super().__init__(config, classes)
 
     def fit(
         self,

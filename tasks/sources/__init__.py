@@ -1,13 +1,11 @@
 """Where a dataset comes from, one file each, found by the name in conf/dataset. Each has the two functions of `Source`."""
 
 import hashlib
-import importlib
 import json
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from sightline.errors import SightlineError
-from tasks import schema
+from tasks import schema, variants
 
 
 class Source(Protocol):
@@ -34,14 +32,7 @@ def load(name: str) -> Source:
     Raises:
         SightlineError: No such source; the message names those that there are.
     """
-    module_name = f"tasks.sources.{name}"
-    try:
-        return cast("Source", importlib.import_module(module_name))
-    except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
-        names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-        raise SightlineError(f"dataset.source: got {name!r}, expected one of {', '.join(names)}") from None
+    return cast("Source", variants.load("sources", name, "dataset.source"))
 
 
 def source_digest(config: schema.Dataset) -> dict[str, Any]:

@@ -1,13 +1,11 @@
 """Search strategies, one file each, found by the name in conf/strategy. Each module has a class `Strategy`."""
 
 import difflib
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 
 from sightline.errors import SightlineError
-from tasks import schema
+from tasks import schema, variants
 
 Value = float | int | str | bool
 Values = Mapping[str, Value]
@@ -42,14 +40,7 @@ def load(config: schema.Strategy, space: Mapping[str, schema.Dimension], start: 
     Raises:
         SightlineError: No such strategy; the message names those that there are.
     """
-    module_name = f"tasks.strategies.{config.name}"
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
-        names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-        raise SightlineError(f"strategy.name: got {config.name!r}, expected one of {', '.join(names)}") from None
+    module = variants.load("strategies", config.name, "strategy.name")
     strategy: BaseStrategy = module.Strategy(space, start, config.trials, config.seed)
     return strategy
 

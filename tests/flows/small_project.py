@@ -105,7 +105,12 @@ def train(paths: TrainPaths, config: TrainConfig) -> dict[str, float]:
     paths.report.mkdir()
     if config.train.seed == 666:
         raise SightlineError("seed 666, expected another: set train.seed")
+    if config.train.seed == 668 and not Path("failed").exists():
+        Path("failed").touch()
+        raise SightlineError("the network is down")
     if config.train.seed == 667:
+        with Path("answers").open("a") as file:
+            file.write("no\\n")
         raise AnswerIsNo("no model is good enough")
     rows = ["epoch,train/loss,val/mAP50(B)"]
     with Progress("train", config.train.epochs, "epochs") as progress:
@@ -172,7 +177,7 @@ if __name__ == "__main__":
     stage.main(function)
 """
 
-GITIGNORE = "/data/raw\n/models\n/reports\n/dist\n/work\n/mlflow\n__pycache__\nstarted\n"
+GITIGNORE = "/data/raw\n/models\n/reports\n/dist\n/work\n/mlflow\n__pycache__\nstarted\nfailed\nanswers\n"
 
 
 def shell(*command: str, cwd: Path | None = None, **env: str) -> "subprocess.CompletedProcess[str]":

@@ -94,6 +94,13 @@ def test_an_answer_that_is_no_has_its_exit_code(run: Any) -> None:
     assert failed.result(raise_on_failure=False).exit_code == 1
 
 
+def test_a_failed_stage_is_tried_again_and_an_answer_is_final(run: Any, tiny: Path) -> None:
+    again = ["executor.retries=1", "executor.retry_delay_s=0"]
+    assert run("train.seed=668", *again).is_completed()
+    assert run("train.seed=667", *again).is_failed()
+    assert (tiny / "answers").read_text().split() == ["no"]
+
+
 def test_a_wrong_override_fails_the_flow_and_leaves_params_as_they_are(run: Any, tiny: Path) -> None:
     before = (tiny / "params.yaml").read_bytes()
     failed = run("train.epcohs=2")

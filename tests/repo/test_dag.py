@@ -23,6 +23,7 @@ CARRIERS = {
     "tasks/__init__.py",
     "tasks/stage.py",
     "tasks/schema.py",
+    "tasks/variants.py",
     "tasks/progress.py",
     "tasks/conf_digest.py",
     "sightline/__init__.py",

@@ -39,6 +39,7 @@ SEEDED = [
     "models/champion",
     "models/exported",
 ]
+QUICK = {"config", "transform", "fingerprint", "select"}
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -143,19 +144,25 @@ def wait_for_stage(pid: int, stage: str) -> list[psutil.Process]:
     raise AssertionError(f"{stage} did not start")
 
 
+def test_a_second_clone_pulls_and_runs_nothing(fork: Fork) -> None:
+    checkout = fork()
+    second = Checkout(checkout.folder.with_name("second"))
+    checkout.run("dvc push && git add -A && git commit -qm Results && git clone -q . ../second")
+    assert not (second.folder / "models").exists()
+    second.run("dvc pull")
+    assert second.stages_run(second.run("dvc repro").stdout) == []
+    assert (second.folder / "dist/service/manifest.json").is_file()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["ingest", "validate", "train", "evolve", "export", "benchmark", "package"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_kill_9_then_repro_ends_as_if_nothing_had_happened(smoke: Checkout, fork: Fork, stage: str) -> None:
     checkout = fork()
-    checkout.run(f"dvc remove --outs {stage} 2>/dev/null; git checkout -q dvc.yaml")
-    lock = yaml.safe_load((checkout.folder / "dvc.lock").read_text())
-    for name in STAGES[STAGES.index(stage) :]:
-        lock["stages"].pop(name, None)
-    (checkout.folder / "dvc.lock").write_text(yaml.safe_dump(lock))
+    forget(checkout, STAGES[STAGES.index(stage) :])
     process = checkout.start("dvc repro --no-run-cache")
     try:
         children = wait_for_stage(process.pid, stage)
-        time.sleep(2)
+        time.sleep(0.3 if stage in QUICK else 2)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
@@ -164,3 +171,41 @@ def test_kill_9_then_repro_ends_as_if_nothing_had_happened(smoke: Checkout, fork
     checkout.run("dvc repro --no-run-cache")
     for path in SEEDED:
         assert hash_path(checkout.folder / path) == hash_path(smoke.folder / path), path
+
+
+@pytest.mark.slow
+def test_finished_trials_are_not_repeated_after_kill_9(smoke: Checkout, fork: Fork) -> None:
+    checkout = fork()
+    forget(checkout, STAGES[STAGES.index("evolve") :])
+    process = checkout.start("dvc repro --no-run-cache evolve")
+    try:
+        wait_for_stage(process.pid, "evolve")
+        deadline = time.monotonic() + 120
+        while len(trials(checkout)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    done = trials(checkout)
+    assert 2 <= len(done) < 3, "the baseline and the first of two trials"
+    output = checkout.run("dvc repro --no-run-cache evolve").stdout
+    assert trials(checkout)[:2] == done
+    assert len(trials(checkout)) == 3
+    assert "evolve: baseline" not in output
+    assert "evolve: trial 1" not in output
+    assert "evolve: trial 2" in output
+    assert hash_path(checkout.folder / "models/champion") == hash_path(smoke.folder / "models/champion")
+
+
+def forget(checkout: Checkout, stages: list[str]) -> None:
+    """Removes the outputs of stages, what DVC knows of them, and their work."""
+    lock = yaml.safe_load((checkout.folder / "dvc.lock").read_text())
+    for name in stages:
+        for out in lock["stages"].pop(name)["outs"]:
+            checkout.run(f"rm -rf {out['path']} work/{name}")
+    (checkout.folder / "dvc.lock").write_text(yaml.safe_dump(lock))
+
+
+def trials(checkout: Checkout) -> list[str]:
+    """The lines of evolve's journal."""
+    return [line for path in checkout.folder.glob("work/evolve/*/state/trials.jsonl") for line in path.read_text().splitlines()]

@@ -11,7 +11,7 @@ import pytest
 
 from sightline import engines
 from sightline.contract import ModelDescription, describe_file
-from sightline.errors import AnswerIsNo, SightlineError
+from sightline.errors import AnswerIsNo
 from sightline.preprocess import decode, prepare_batch
 from tasks import export as stage
 from tasks import models, parity, schema
@@ -174,17 +174,3 @@ def test_no_variant_passes_is_an_answer(
         export(paths, Config(model=inputs[1], export=EXPORT.model_copy(update={"precisions": ("fp32",)})))
     assert not paths.model.exists()
     assert (paths.report / "parity.json").is_file()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"precisions": ("bf16",)}, "export.precisions: got bf16"),
-        ({"precisions": ()}, "export.precisions: got none"),
-        ({"max_drop": {"fp32": 0.1}}, r"set export\.max_drop\.int8"),
-    ],
-)
-def test_wrong_settings_fail_before_any_work(change: dict[str, object], message: str, tmp_path: Path) -> None:
-    paths = Paths(*(tmp_path / name for name in ("raw", "dataset", "champion", "model", "report")))
-    with pytest.raises(SightlineError, match=message):
-        export(paths, stage.Config.model_construct(export=EXPORT.model_copy(update=change)))

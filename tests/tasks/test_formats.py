@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sightline.errors import SightlineError
-from tasks import formats
+from tasks import formats, variants
 from tasks.formats import Item, ItemObject
 
 MAKERS = {"voc": voc, "class_folders": class_folders}
@@ -29,7 +29,7 @@ def boxes(draw: st.DrawFn) -> tuple[int, int, int, int, int, bool]:
     )
 
 
-@pytest.mark.parametrize("name", formats.names())
+@pytest.mark.parametrize("name", variants.names("formats"))
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(drawn=st.lists(boxes(), min_size=2, max_size=6))
 def test_what_is_written_is_read_again(
@@ -61,13 +61,13 @@ def test_what_is_written_is_read_again(
         assert np.array_equal(got[column].astype(float), want[column].astype(float), equal_nan=True)
 
 
-@pytest.mark.parametrize("name", formats.names())
+@pytest.mark.parametrize("name", variants.names("formats"))
 def test_auto_finds_the_format(name: str, tmp_path: Path) -> None:
     root = MAKERS[name](tmp_path / "root")
     assert formats.detect(root) == name
 
 
-@pytest.mark.parametrize("name", formats.names())
+@pytest.mark.parametrize("name", variants.names("formats"))
 def test_a_foreign_folder_is_told_which_requirement_it_does_not_meet(name: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing here")
     with pytest.raises(SightlineError, match=rf"{name}: no (\*\.xml in|folder with images)"):

@@ -108,19 +108,9 @@ def test_a_training_that_diverges_says_so(file: str, dataset: Dataset, tmp_path:
         fit(file, dataset, tmp_path / "fit", optimizer="SGD", lr0=1e30, epochs=3)
 
 
-def test_unknown_augmentation_names_those_that_there_are(file: str, dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(SightlineError, match=r"train\.augment: got mosiac, expected some of .*fliplr"):
-        fit(file, dataset, tmp_path / "fit", augment={"mosiac": 1.0})
-
-
 def test_unknown_device_is_refused(file: str, dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(SightlineError, match=r"train\.device: got 'tpu9'"):
         fit(file, dataset, tmp_path / "fit", device="tpu9")
-
-
-def test_unknown_architecture_is_refused(file: str) -> None:
-    with pytest.raises(SightlineError, match=r"model\.arch: got 'vgg', expected one of"):
-        models.load(tiny_data.model(file).model_copy(update={"arch": "vgg"}), ("a", "b"))
 
 
 def test_unknown_family_is_refused(file: str) -> None:

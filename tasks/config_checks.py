@@ -1,0 +1,109 @@
+"""What must fit together in params.yaml, and what it names that must be there: all that no section can tell by itself."""
+
+import ast
+import contextlib
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, get_args
+
+from pydantic import ValidationError
+
+from sightline.contract import Precision, Task
+from sightline.errors import SightlineError
+from tasks import variants
+from tasks.schema import Choice, Constraints, Model, Params, Train
+
+MEASURED: Final = (
+    "p50_ms", "p90_ms", "p95_ms", "p99_ms", "throughput", "rss_mb", "size_mb", "load_ms", "first_ms", "drop", "fitness",
+)  # fmt: skip
+METRICS: Final = {"detect": ("mAP50", "mAP50-95", "metric/precision", "recall", "f1"), "classify": ("accuracy_top1", "f1")}
+"""Columns of the benchmark that constraints can bound: these of any task, and a task's own; `AP50/<class>` as well."""
+
+
+def check(params: Params, where: str = "params.yaml") -> None:
+    """Refuses values that cannot work.
+
+    Raises:
+        SightlineError: One line a mistake: the key, what was got, what was expected, and the nearest valid value.
+    """
+    mistakes = list(_unknown_variants(params))
+    if not mistakes:
+        mistakes = [
+            *_recipe_mistakes(params.model, params.train),
+            *_space_mistakes(params),
+            *_constraint_mistakes(params.constraints, params.model.task),
+        ]
+    if mistakes:
+        raise SightlineError("\n".join(f"{where}: {mistake}" for mistake in mistakes))
+
+
+def declared(model: Model) -> dict[str, Any]:
+    """The annotated constants of a model's library and family, as far as they are literals, read without importing either."""
+    found = {}
+    for name in (f"_{model.library}", model.file):
+        for node in ast.parse((variants.TASKS / "models" / f"{name}.py").read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+                with contextlib.suppress(ValueError):
+                    found[node.target.id] = ast.literal_eval(node.value)
+    return found
+
+
+def _one_of(key: str, got: str, valid: Sequence[str]) -> Iterator[str]:
+    """Nothing where `got` is valid."""
+    if got not in valid:
+        nearest = difflib.get_close_matches(got, valid, n=1, cutoff=0.5)
+        yield f"{key}: got {got}: expected one of {', '.join(valid)}" + (f": did you mean {nearest[0]}?" if nearest else "")
+
+
+def _unknown_variants(params: Params) -> Iterator[str]:
+    """Names of files that are not there."""
+    yield from _one_of("dataset.source", params.dataset.source, variants.names("sources"))
+    yield from _one_of("dataset.format", params.dataset.format, ["auto", *variants.names("formats")])
+    yield from _one_of("model.file", params.model.file, variants.names("models"))
+    yield from _one_of("model.library", params.model.library, variants.names("models", "_"))
+    yield from _one_of("strategy.name", params.strategy.name, variants.names("strategies"))
+    yield from _one_of("tracking.name", params.tracking.name, variants.names("trackers"))
+    engines = [name.replace("_", "-") for folder in ("engines", "../sightline/engines") for name in variants.names(folder)]
+    valid = sorted(f"{engine}-{precision}" for engine in engines for precision in get_args(Precision))
+    for candidate in params.hardware.candidates:
+        yield from _one_of("hardware.candidates", candidate, valid)
+
+
+def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:
+    """What the family and its library do not take; a constant that they do not declare restricts nothing."""
+    takes = declared(model)
+    yield from _one_of("model.arch", model.arch, takes.get("ARCHITECTURES", (model.arch,)))
+    yield from _one_of("train.optimizer", train.optimizer, takes.get("OPTIMIZERS", (train.optimizer,)))
+    for name in train.augment:
+        yield from _one_of("train.augment", name, takes.get("AUGMENT", (name,)))
+    if model.imgsz % takes.get("STRIDE", 1):
+        yield f"model.imgsz: got {model.imgsz}, expected a multiple of {takes['STRIDE']}"
+
+
+def _space_mistakes(params: Params) -> Iterator[str]:
+    """Dimensions of what is no hyperparameter, or with ends that the recipe does not take."""
+    augment = declared(params.model).get("AUGMENT", tuple(params.train.augment))
+    valid = [key for key in Train.model_fields if key not in ("augment", "device")] + [f"augment.{name}" for name in augment]
+    for key, dimension in params.space.items():
+        unknown = list(_one_of("space", key, valid))
+        yield from unknown
+        if unknown:
+            continue
+        for value in dimension.values if isinstance(dimension, Choice) else (dimension.low, dimension.high):
+            recipe = params.train.model_dump()
+            group, _, name = key.rpartition(".")
+            (recipe[group] if group else recipe)[name] = value
+            try:
+                mistakes = list(_recipe_mistakes(params.model, Train.model_validate(recipe)))
+            except ValidationError as error:
+                mistakes = [f"got {value}: {error.errors()[0]['msg']}"]
+            yield from (f"space.{key}: {mistake}" for mistake in mistakes)
+
+
+def _constraint_mistakes(constraints: Constraints, task: Task) -> Iterator[str]:
+    """Bounds on what the benchmark does not measure."""
+    valid = [*MEASURED, *METRICS.get(task, ())]
+    for kind, limits in (("max", constraints.max), ("min", constraints.min)):
+        for column in limits:
+            if not (task == "detect" and column.startswith("AP50/")):
+                yield from _one_of(f"constraints.{kind}", column, valid)

@@ -1,0 +1,35 @@
+"""The configuration: what belongs together, and the weights that training begins with."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from sightline.errors import SightlineError
+from tasks import config_checks
+from tasks.models import starting_weights
+from tasks.schema import Model, parse, read_params
+
+ROOT = Path(__file__).parents[2]
+
+
+def model(**values: object) -> Model:
+    return parse(Model, {**read_params(ROOT / "params.yaml")["model"], **values})
+
+
+def test_pretrained_weights_are_those_of_the_checksum(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert starting_weights(model(pretrained=str(weights), pretrained_sha256=digest), None) == weights
+    with pytest.raises(SightlineError, match=f"got SHA-256 {digest}, expected 0000"):
+        starting_weights(model(pretrained=str(weights), pretrained_sha256="0" * 64), None)
+    with pytest.raises(SightlineError, match="not there"):
+        starting_weights(model(pretrained=str(tmp_path / "x"), pretrained_sha256=digest), None)
+    assert starting_weights(model(pretrained=str(weights), pretrained_sha256="0" * 64), tmp_path) == tmp_path
+    assert starting_weights(model(), None) is None
+
+
+def test_each_family_declares_what_it_takes() -> None:
+    for file, library in (("yolov8", "ultralytics"), ("resnet", "lightning")):
+        assert {"ARCHITECTURES", "OPTIMIZERS", "AUGMENT"} <= set(config_checks.declared(model(file=file, library=library)))
