@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
+import psutil
 import yaml
 
 from sightline.contract import dump_json
@@ -72,31 +73,44 @@ def run(function: Callable[[Any, Any], Metrics | None], arguments: list[str]) ->
     params = read_params()
     schema = hints["config"]
     sections = [field.alias or key for key, field in schema.model_fields.items()]
-    config = parse(schema, {key: params[key] for key in sections if key in params} if schema is not Params else params)
-    inputs = [path for key, path in given.items() if not _is(fields[key], "output")]
-    with _work_folder(name, inputs, sections, params) as work:
-        outputs = {key: work / key for key, kind in fields.items() if _is(kind, "output")}
-        works = {key: work / "state" for key, kind in fields.items() if _is(kind, "work")}
-        for path in outputs.values():
-            _remove(path)
-        for path in works.values():
-            path.mkdir(exist_ok=True)
-        try:
-            metrics = function(hints["paths"](**{**given, **outputs, **works}), config) or {}
-            if metrics and "report" in outputs:
-                (outputs["report"] / METRICS_FILE).write_text(dump_json(dict(metrics)), encoding="utf-8")
-        except AnswerIsNo:
-            _publish(outputs, given)
-            raise
-        written = _publish(outputs, given)
-        trackers.record(name, work.name, config.model_dump(mode="json", by_alias=True), metrics, written)
-        (work / DONE_FILE).touch()
+    chosen = {key: params[key] for key in sections if key in params}
+    with trackers.attempt(name, chosen):
+        config = parse(schema, chosen if schema is not Params else params)
+        inputs = [path for key, path in given.items() if not _is(fields[key], "output")]
+        with _work_folder(name, inputs, sections, params) as work:
+            outputs = {key: work / key for key, kind in fields.items() if _is(kind, "output")}
+            works = {key: work / "state" for key, kind in fields.items() if _is(kind, "work")}
+            for path in outputs.values():
+                _remove(path)
+            for path in works.values():
+                path.mkdir(exist_ok=True)
+            try:
+                metrics = function(hints["paths"](**{**given, **outputs, **works}), config) or {}
+                if metrics and "report" in outputs:
+                    (outputs["report"] / METRICS_FILE).write_text(dump_json(dict(metrics)), encoding="utf-8")
+            except AnswerIsNo:
+                _publish(outputs, given)
+                raise
+            written = _publish(outputs, given)
+            trackers.record(name, work.name, config.model_dump(mode="json", by_alias=True), metrics, written)
+            (work / DONE_FILE).touch()
     return metrics
 
 
 def die_with_parent() -> None:
-    """Has the kernel kill this process when its parent dies, so that a killed run leaves nothing behind (Linux)."""
+    """Has the kernel kill this process when its parent dies, so that a killed run leaves nothing behind (Linux).
+
+    A stage whose DVC was killed while this process started is a child of init by now, and ends at once.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if "DVC_STAGE" in os.environ and not _is_started_by_dvc(os.getppid()):
+        sys.exit(128 + signal.SIGKILL)
+
+
+def _is_started_by_dvc(parent: int) -> bool:
+    """Whether a stage's parent is no init that adopted it; DVC itself may be a container's first process."""
+    process = psutil.Process(parent)
+    return not (parent == 1 or process.name() == "systemd") or any("dvc" in word for word in process.cmdline())
 
 
 def _is(kind: Any, role: str) -> bool:

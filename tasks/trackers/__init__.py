@@ -1,15 +1,48 @@
-"""Experiment trackers, one file each, found by the name in conf/tracking. Each has the four functions below.
+"""Experiment trackers, one file each, found by the name in conf/tracking.
 
+Each has the functions `start`, `record`, `fail`, `link_cached`, `finish` and `register`, as none.py, the shortest, shows.
 A stage knows no tracker: it writes files, and what they say is recorded when it ends.
 """
 
 import importlib
-from collections.abc import Mapping
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sightline.errors import SightlineError
 from tasks.schema import Tracking, parse, read_params
+
+
+@contextmanager
+def attempt(stage: str, config: Mapping[str, Any]) -> Iterator[None]:
+    """Notes that a stage runs, and records the error that it ends with. An interrupted stage is recorded by what was noted.
+
+    The stage ends with its own error, whatever happens to the tracker.
+
+    Args:
+        stage: The stage's name.
+        config: The sections of params.yaml that it reads.
+    """
+
+    def start() -> None:
+        tracking, tracker = _tracker()
+        tracker.start(tracking, stage, config)
+
+    def fail(message: str) -> None:
+        tracking, tracker = _tracker()
+        tracker.fail(tracking, stage, config, message)
+
+    is_noted = _try(start)
+    try:
+        yield
+    except Exception as error:
+        message = str(error) if isinstance(error, SightlineError) else "".join(traceback.format_exception_only(error)).strip()
+        if is_noted:
+            _try(lambda: fail(message))
+        raise
 
 
 def record(stage: str, key: str, config: Mapping[str, Any], metrics: Mapping[str, float], outputs: Mapping[str, Path]) -> None:
@@ -50,6 +83,16 @@ def register(name: str, folder: Path, manifest_sha256: str, source: str) -> str:
     tracking, tracker = _tracker()
     done: str = tracker.register(tracking, name, folder, manifest_sha256, source)
     return done
+
+
+def _try(action: Callable[[], None]) -> bool:
+    """Whether `action` was done; says why not."""
+    try:
+        action()
+    except Exception as trouble:  # noqa: BLE001  the stage's result, or its own error, comes first
+        print(f"tracking: {trouble}", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 def _tracker() -> tuple[Tracking, Any]:

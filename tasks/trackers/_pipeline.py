@@ -3,8 +3,7 @@
 import hashlib
 import json
 import subprocess
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ import yaml
 from tasks.schema import read_params
 
 DATASET_FILE = "dataset_metadata.json"
+LAST = "package"
+"""The pipeline has run when this stage has."""
 CHANGE_NO_RESULT = ("conf_digest", "executor", "storage", "tracking")
 
 
@@ -27,35 +28,38 @@ def pipeline_of(root: Path = Path()) -> dict[str, Any]:
     return {"id": f"{commit[:12]}-{digest}", "name": name, "commit": commit, "digest": digest, "params": params}
 
 
-def stage_record(
-    stage: str, key: str, config: Mapping[str, Any], metrics: Mapping[str, float], outputs: Mapping[str, Path]
-) -> tuple[dict[str, Any], bool]:
-    """What to record of a stage, and whether no other stage reads its outputs: the pipeline ends with it."""
-    dependencies = _dependencies()
-    inputs = [*dependencies.get(stage, []), *(str(path) for path in outputs.values())]
-    read_by_others = {path for paths in dependencies.values() for path in paths}
-    is_last = not any(str(path) in read_by_others for path in outputs.values())
-    record = {
+def stage_record(stage: str, config: Mapping[str, Any], status: str, written: Iterable[Path] = ()) -> dict[str, Any]:
+    """What to record of a stage that runs in this process.
+
+    Args:
+        stage: The stage's name.
+        config: The sections of params.yaml that it reads.
+        status: How it ended: FINISHED, FAILED, or KILLED.
+        written: The files and folders that it wrote.
+    """
+    process = psutil.Process()
+    return {
         "kind": "stage",
         "stage": stage,
-        "key": key,
         "pipeline": pipeline_of(),
-        "is_last": is_last,
+        "status": status,
+        "is_last": status == "FINISHED" and stage == LAST,
+        "key": None,
+        "error": None,
         "config": dict(config),
-        "metrics": dict(metrics),
-        "dataset": _dataset(inputs),
-        "start_ms": int(psutil.Process().create_time() * 1000),
-        "end_ms": int(time.time() * 1000),
+        "metrics": {},
+        "dataset": _dataset([*_dependencies(stage), *(str(path) for path in written)]),
+        "pid": process.pid,
+        "start_ms": int(process.create_time() * 1000),
     }
-    return record, is_last
 
 
-def _dependencies() -> dict[str, list[str]]:
-    """Each stage's dependencies, as dvc.yaml names them."""
+def _dependencies(stage: str) -> list[str]:
+    """A stage's dependencies, as dvc.yaml names them."""
     if not Path("dvc.yaml").is_file():
-        return {}
+        return []
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    return {name: [str(path) for path in stage.get("deps", [])] for name, stage in stages.items()}
+    return [str(path) for path in stages.get(stage, {}).get("deps", [])]
 
 
 def _dataset(folders: list[str]) -> dict[str, str] | None:

@@ -7,6 +7,10 @@ from typing import Any
 from tasks.schema import Tracking
 
 
+def start(tracking: Tracking, stage: str, config: Mapping[str, Any]) -> None:
+    """Notes nothing."""
+
+
 def record(
     tracking: Tracking,
     stage: str,
@@ -15,6 +19,10 @@ def record(
     metrics: Mapping[str, float],
     outputs: Mapping[str, Path],
 ) -> None:
+    """Records nothing."""
+
+
+def fail(tracking: Tracking, stage: str, config: Mapping[str, Any], message: str) -> None:
     """Records nothing."""
 
 

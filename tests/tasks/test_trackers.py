@@ -1,6 +1,7 @@
 """MLflow: what a run leaves in a real store."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,9 +13,9 @@ import psutil
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "flows"))
-from small_project import commit, dvc, make_project
+from small_project import commit, dvc, make_project, shell
 
-from flows import compose, project
+from flows import compose, processes, project
 from sightline.errors import SightlineError
 from tasks import trackers
 from tasks.trackers import _pipeline, _spool
@@ -51,7 +52,7 @@ def writers(root: Path) -> list[int]:
     found = []
     for process in psutil.process_iter():
         try:
-            if "tasks.trackers.mlflow" in process.cmdline() and Path(process.cwd()) == root:
+            if "tasks.trackers._mlflow" in process.cmdline() and Path(process.cwd()) == root:
                 found.append(process.pid)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
@@ -99,7 +100,7 @@ def test_a_plain_repro_leaves_a_run_with_nested_runs(tracked: Path) -> None:
         "results.csv",
         "curve.png",
     }
-    assert trial.data.params == {"trial": "1", "lr0": "0.02", "status": "ok"}
+    assert trial.data.params == {"trial": "1", "lr0": "0.02"}
     assert trial.data.metrics == {"fitness": 0.3}
     assert [(item.dataset.name, item.dataset.digest) for item in parent.inputs.dataset_inputs] == [
         ("traffic", ("c0ffee" * 10)[:36])
@@ -115,24 +116,147 @@ def test_a_plain_repro_leaves_a_run_with_nested_runs(tracked: Path) -> None:
     assert len(second["ingest"]) == 1
     trackers.link_cached(project.stage_keys(["ingest", "fingerprint", "train"]))
     trackers.finish()
-    parents = [run for name, same in runs(tracked).items() for run in same if name.startswith("yolov8n-traffic-")]
-    assert len(parents) == 2
-    newest = max(parents, key=lambda run: run.info.start_time)
+    assert len(parents(tracked)) == 2
+    newest = max(parents(tracked), key=lambda run: run.info.start_time)
     assert newest.data.tags["cached.ingest"] == second["ingest"][0].info.run_id
     assert newest.data.tags["cached.fingerprint"] == second["fingerprint"][0].info.run_id
     assert "cached.train" not in newest.data.tags
 
 
+def parents(root: Path) -> list[Any]:
+    return [run for name, same in runs(root).items() for run in same if name.startswith("yolov8n-traffic-")]
+
+
 @pytest.mark.slow
-def test_a_run_without_its_last_stage_has_failed(tracked: Path) -> None:
-    write_params("train.seed=666")
-    assert dvc("repro").returncode != 0
-    trackers.finish()
-    wait_for_writers(tracked)
+def test_a_failure_is_recorded_and_a_rerun_that_ends_well_mends_the_run(tracked: Path) -> None:
+    write_params("train.seed=668")
+    failed = dvc("repro")
+    assert failed.returncode != 0
+    assert "train: the network is down" in failed.stderr
+    wait_for_writers(tracked)  # nobody asked for the record, and DVC is gone
+    assert not _spool.pending()
     found = runs(tracked)
-    parent = next(same[0] for name, same in found.items() if name.startswith("yolov8n-traffic-"))
+    (parent,), (train,) = parents(tracked), found["train"]
+    assert (train.info.status, train.data.tags["sightline.error"]) == ("FAILED", "the network is down")
+    assert train.data.params["train.seed"] == "668"
+    assert train.data.metrics == {}
+    assert train.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert "sightline.key" not in train.data.tags, "a cached stage would be linked to it"
     assert parent.info.status == "FAILED"
     assert found["ingest"][0].info.status == "FINISHED"
+
+    assert dvc("repro").returncode == 0
+    assert sorted(run.info.status for run in runs(tracked)["train"]) == ["FAILED", "FINISHED"]
+    (parent,) = parents(tracked)
+    assert parent.info.status == "FINISHED"
+
+    (tracked / "failed").unlink()
+    assert dvc("repro", "-f", "-s", "train").returncode != 0
+    wait_for_writers(tracked)
+    (parent,) = parents(tracked)
+    assert parent.info.status == "FAILED"
+    assert run_by_hand("evolve").returncode == 0  # another stage mends nothing
+    wait_for_writers(tracked)
+    assert len(runs(tracked)["evolve"]) == 2
+    (parent,) = parents(tracked)
+    assert parent.info.status == "FAILED"
+
+
+@pytest.mark.slow
+def test_a_run_in_which_the_last_stage_was_cached_has_finished(tracked: Path) -> None:
+    assert dvc("repro").returncode == 0
+    write_params("train.epochs=2")  # trains again to the same weights
+    again = dvc("repro")
+    assert "Stage 'package' didn't change" in again.stdout
+    wait_for_writers(tracked)
+    assert len(runs(tracked)["train"]) == 2
+    assert [parent.info.status for parent in parents(tracked)] == ["FINISHED", "FINISHED"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["dvc", "stage", "terminal"])
+def test_a_run_with_a_killed_stage_is_killed(tracked: Path, whom: str) -> None:
+    write_params("train.epochs=300")
+    environment = {**processes.environment(), "SLOW": "1"}
+    with subprocess.Popen([sys.executable, "-m", "dvc", "repro"], env=environment, start_new_session=True) as run:
+        started = tracked / "started"
+        end = time.monotonic() + 60
+        while not (started.is_file() and started.read_text()) and time.monotonic() < end:
+            time.sleep(0.1)
+        if whom == "dvc":
+            run.kill()
+        elif whom == "stage":
+            os.kill(int(started.read_text()), signal.SIGKILL)
+        else:
+            os.killpg(run.pid, signal.SIGINT)  # Ctrl-C
+    wait_for_writers(tracked)
+    (parent,), (train,) = parents(tracked), runs(tracked)["train"]
+    assert (parent.info.status, train.info.status) == ("KILLED", "KILLED")
+    assert train.data.params["train.epochs"] == "300"
+    assert not list(_spool.RUNNING.iterdir())
+
+
+def run_by_hand(stage: str) -> "subprocess.CompletedProcess[str]":
+    """Runs a stage of the small project without DVC, on empty inputs."""
+    for folder in ("data/raw", "reports/fingerprint", "models/baseline"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    arguments = {
+        "train": ["--raw", "data/raw", "--fingerprint", "reports/fingerprint", "--model", "made/model"],
+        "evolve": ["--baseline", "models/baseline"],
+    }
+    return shell(sys.executable, "stages.py", stage, *arguments[stage], "--report", "made/report")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("raise SightlineError(", "raise RuntimeError(", "RuntimeError: seed 666, expected another: set train.seed"),
+        ("raise SightlineError(", "raise AnswerIsNo(", "seed 666, expected another: set train.seed"),
+        ('"seed 666, expected another', '"x" * 9000 + "', "x" * 5000),
+    ],
+)
+def test_any_error_is_recorded(tracked: Path, old: str, new: str, message: str) -> None:
+    stages = tracked / "stages.py"
+    stages.write_text(stages.read_text().replace(old, new))
+    write_params("train.seed=666")
+    assert run_by_hand("train").returncode != 0
+    wait_for_writers(tracked)
+    (train,) = runs(tracked)["train"]
+    assert (train.info.status, train.data.tags["sightline.error"]) == ("FAILED", message)
+
+
+def test_a_stage_fails_with_its_own_error_where_nothing_can_be_recorded(tracked: Path) -> None:
+    write_params("train.seed=666")
+    (tracked / "work").mkdir()
+    (tracked / "work" / "tracking").touch()
+    done = run_by_hand("train")
+    assert done.returncode == 2
+    said, error = done.stderr.splitlines()
+    assert said.startswith("tracking: ")
+    assert error == "train: seed 666, expected another: set train.seed"
+
+
+@pytest.mark.slow
+def test_a_failure_does_not_wait_for_a_server_that_does_not_answer(tracked: Path) -> None:
+    write_params("train.seed=666", "tracking.uri=http://127.0.0.1:9")
+    done = run_by_hand("train")
+    assert (done.returncode, done.stderr) == (2, "train: seed 666, expected another: set train.seed\n")
+    wait_for_writers(tracked)
+    assert [_spool.read(item)["status"] for item in _spool.pending()] == ["FAILED"]
+
+
+@pytest.mark.slow
+def test_a_trial_that_diverged_has_failed_and_has_no_metrics(tracked: Path) -> None:
+    stages = tracked / "stages.py"
+    stages.write_text(stages.read_text().replace("1,0.02,0.3,ok", "1,0.02,,diverged"))
+    assert run_by_hand("evolve").returncode == 0
+    wait_for_writers(tracked)
+    found = runs(tracked)
+    (good,), (diverged,) = found["trial 0"], found["trial 1"]
+    assert (good.info.status, good.data.metrics) == ("FINISHED", {"fitness": 0.2})
+    assert (diverged.info.status, diverged.data.metrics) == ("FAILED", {})
+    assert diverged.data.params == {"trial": "1", "lr0": "0.02"}
 
 
 @pytest.mark.slow
@@ -187,28 +311,44 @@ def test_no_second_writer_is_started_while_the_lock_is_held(tracked: Path, monke
 
     monkeypatch.setattr(_spool.subprocess, "run", slow)
     _spool.add("ingest", {"kind": "stage"})
-    assert not _spool.drain("tasks.trackers.mlflow", timeout_s=1.0)
+    assert not _spool.drain("tasks.trackers._mlflow", timeout_s=1.0)
     assert len(inherited) == 1
     os.close(inherited[0])
 
 
-def test_a_killed_runs_writer_finishes_the_record_in_hand_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_writes_what_waits_when_its_run_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for stage in ("ingest", "train", "package"):
-        _spool.add(stage, {"kind": "stage"})
-    written = []
+    _spool.add("ingest", {"kind": "stage"})
+    done: list[str] = []
     with subprocess.Popen(["sleep", "60"]) as run, Path("lock").open("w") as lock:
 
         def write(item: Path) -> None:
-            run.kill()
-            written.append(item)
-            run.wait()
+            if not done:
+                _spool.add("train", {"kind": "stage"})
+                run.kill()
+                run.wait()
+            done.append(item.name.partition("-")[2])
 
-        _spool.serve(write, lock, run.pid)
-        assert [item.name.rpartition("-")[2] for item in _spool.pending()] == ["train", "package"]
-        _spool.serve(written.append, lock, 0)
+        _spool.serve(write, lambda: done.append("closed"), lock, run.pid)
+    assert done == ["ingest", "train", "closed"]
     assert not _spool.pending()
-    assert len(written) == 3
+
+
+def test_a_stage_whose_process_is_gone_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where another process has its id by now, as after a container's restart."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_spool, "start_writer", lambda *_: None)
+    start_ms = int(psutil.Process().create_time() * 1000)
+    with subprocess.Popen(["sleep", "60"]) as gone:
+        _spool.begin("train", {"pid": gone.pid, "start_ms": int(psutil.Process(gone.pid).create_time() * 1000)}, "")
+        _spool.begin("evolve", {"pid": os.getpid(), "start_ms": start_ms - 3_600_000}, "")
+        assert [item.name.partition("-")[2] for item in _spool.pending()] == []
+        gone.kill()
+    _spool.begin("export", {"pid": os.getpid(), "start_ms": start_ms}, "")
+    _spool.begin("ingest", {"pid": os.getpid(), "start_ms": start_ms}, "")
+    assert [item.name.partition("-")[2] for item in _spool.pending()] == ["evolve", "train"]
+    _spool.end("ingest", {})
+    assert [item.name for item in _spool.RUNNING.iterdir()] == ["export"]
 
 
 @pytest.mark.slow
