@@ -29,13 +29,13 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 120) -> None:
         time.sleep(0.2)
 
 
-def processes_in(folder: Path) -> list[str]:
-    """The command lines of the processes that run in a folder."""
-    found = []
+def processes_in(folder: Path) -> dict[int, str]:
+    """The command lines of the processes that run in a folder, by their id."""
+    found = {}
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and Path(process.cwd()).is_relative_to(folder):
-                found.append(" ".join(process.cmdline()))
+                found[process.pid] = " ".join(process.cmdline())
         except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
             continue
     return found
@@ -90,9 +90,13 @@ def test_ended_in_the_middle_of_a_stage_it_leaves_no_process(tiny: Path, number:
     environment = {**processes.environment(), "SLOW": "1"}
     flow = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for((tiny / "started").exists)
-    assert any("stages.py train" in line for line in processes_in(tiny))
+    running = processes_in(tiny)
+    assert any("stages.py train" in line for line in running.values())
     flow.send_signal(number)
     flow.wait(timeout=30)
     wait_for(lambda: not processes_in(tiny), 20)
+    wait_for(
+        lambda: not any(psutil.pid_exists(pid) for pid in running), 60
+    )  # until init has reaped them DVC takes them for alive
     again = shell(sys.executable, "-m", "dvc", "repro", "ingest")
     assert again.returncode == 0, again.stderr

@@ -129,7 +129,6 @@ def test_weights_of_other_classes_do_not_run(file: str, dataset: Dataset, tmp_pa
 
 @pytest.mark.slow
 def test_sigkill_repeats_no_finished_epoch(file: str, dataset: Dataset, tmp_path: Path) -> None:
-    fit(file, dataset, tmp_path / "whole")
     script = tmp_path / "fit.py"
     script.write_text(
         textwrap.dedent(f"""
@@ -149,17 +148,22 @@ def test_sigkill_repeats_no_finished_epoch(file: str, dataset: Dataset, tmp_path
             dataset, tiny_data.recipe({file!r}), start=None, work=folder, out=folder / "weights.pt", on_epoch=on_epoch)
         """)
     )
-    folder = tmp_path / "killed"
-    folder.mkdir()
-    command = [sys.executable, str(script), str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(tiny_data.ROOT)}
-    killed = subprocess.run([*command, "dies"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+
+    def run(folder: Path, end: str) -> "subprocess.CompletedProcess[str]":
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, str(script), str(folder), end]
+        environment = {**os.environ, "PYTHONPATH": str(tiny_data.ROOT)}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+
+    folder, whole = tmp_path / "killed", tmp_path / "whole"
+    assert run(whole, "lives").returncode == 0
+    killed = run(folder, "dies")
     assert (killed.returncode, killed.stdout.split()) == (-signal.SIGKILL, ["1", "2"]), killed.stderr
     before = {path: path.stat().st_mtime_ns for path in folder.glob("checkpoint.*")}
     assert before
-    done = subprocess.run([*command, "lives"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    done = run(folder, "lives")
     assert (done.returncode, done.stdout.split()) == (0, ["1", "2", "3"]), done.stderr
-    assert (folder / "weights.pt").read_bytes() == (tmp_path / "whole" / models.WEIGHTS_FILE).read_bytes()
+    assert (folder / "weights.pt").read_bytes() == (whole / "weights.pt").read_bytes()
 
 
 def test_detectors_decode_as_their_library_does(tmp_path: Path) -> None:
