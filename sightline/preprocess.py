@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from sightline.contract import MAX_PIXELS, Input
 from sightline.errors import SightlineError
@@ -22,6 +22,16 @@ KERNELS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # not all that Pillow reads: some of it runs programs
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by its EXIF orientation (EXIF 2.32, section 4.6.4)."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
                 raise SightlineError(
                     f"image of {image.width}x{image.height}, expected at most {max_pixels} pixels: send a smaller one"
                 )
-            upright = ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) != 1 else image
+            turn = TURNS.get(image.getexif().get(0x0112, 1))
+            upright = image if turn is None else image.transpose(turn)
             return np.asarray(upright.convert("RGB"))
     except UnidentifiedImageError:
         raise SightlineError(f"{len(data)} bytes that are no image: send a JPEG, PNG or WebP") from None

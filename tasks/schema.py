@@ -77,6 +77,7 @@ class Transform(Section):
     val: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
+    max_side: int | None = Field(ge=32, le=16384)
 
     @model_validator(mode="after")
     def _leaves_a_train_split(self) -> Self:

@@ -5,7 +5,7 @@ Boxes are xyxy in absolute pixels, 0-based and half-open: a box that covers an i
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,11 @@ IMAGES: Final = pa.schema(
         ("path", pa.string()),
         ("width", pa.int32()),  # pixels, after the EXIF orientation is applied
         ("height", pa.int32()),
+        ("orientation", pa.int8()),  # EXIF's, 1-8; 1 is upright
         ("split", pa.string()),  # train | val | test; empty where the dataset names none
         ("hash", pa.string()),  # BLAKE3 of the file, hexadecimal
+        ("group", pa.string()),  # what near duplicates share: the least of their hashes
+        ("mask", pa.string()),  # a PNG of classes; in validate's tables relative to raw, then to the dataset; null without
     ]
 )
 OBJECTS: Final = pa.schema(
@@ -34,6 +37,7 @@ OBJECTS: Final = pa.schema(
         ("xmax", pa.float64()),
         ("ymax", pa.float64()),
         ("polygons", pa.list_(pa.list_(pa.float64()))),  # x, y, x, y, ... in absolute pixels; null where there are none
+        ("rle", pa.string()),  # the mask in COCO's compressed run-length code, of the image's size; null where there is none
         ("iscrowd", pa.bool_()),
         ("difficult", pa.bool_()),
         ("file", pa.string()),  # where it was read from, relative to the source's root
@@ -41,6 +45,8 @@ OBJECTS: Final = pa.schema(
     ]
 )
 CLASSES: Final = pa.schema([("id", pa.int32()), ("name", pa.string()), ("ignore", pa.bool_())])
+VALUE: Final = pa.field("value", pa.int32())
+"""A class's pixels in the masks of raw, as `tasks.masks` has values; `transform` takes this column and what is ignored away."""
 BOX: Final = ["xmin", "ymin", "xmax", "ymax"]
 SPLITS: Final = ("train", "val", "test")
 
@@ -71,10 +77,11 @@ class Tables:
         sorted_tables = {
             "images": (self.images.sort_values("image_id"), IMAGES),
             "objects": (self.objects.sort_values(["image_id", "file", "line", *BOX, "label"], kind="stable"), OBJECTS),
-            "classes": (self.classes.sort_values("id"), CLASSES),
+            "classes": (self.classes.sort_values("id"), CLASSES.append(VALUE) if "value" in self.classes else CLASSES),
         }
         for name, (frame, schema) in sorted_tables.items():
-            table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+            columns = frame[schema.names]
+            table = pa.Table.from_pandas(columns, schema=schema, preserve_index=False) if len(columns) else schema.empty_table()
             pq.write_table(table.replace_schema_metadata(None), folder / f"{name}.parquet", compression="zstd")
 
 
@@ -91,6 +98,7 @@ class Sample:
         boxes: float64 (M, 4), xyxy, absolute pixels, half-open; NaN where the object is the whole image's class.
         crowd: bool (M,), regions that are neither hit nor missed (COCO's iscrowd).
         difficult: bool (M,), objects that VOC leaves out of its metric.
+        mask: A PNG of one channel, uint8 (H, W), of indices of `Dataset.classes`; 255 is ignored. None where there is none.
     """
 
     image_id: str
@@ -101,6 +109,7 @@ class Sample:
     boxes: "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
     crowd: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
     difficult: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -135,19 +144,22 @@ class Dataset:
         images = images[images["split"] == split].sort_values("image_id")
         if images.empty:
             raise SightlineError(f"{self.root}: no image in split {split}: give the dataset one, or set transform.{split}")
-        objects = self.tables.objects
-        objects = objects[objects["image_id"].isin(images["image_id"])]
-        groups = {str(name): group for name, group in objects.groupby("image_id", sort=False)}
-        return [self._sample(row, groups.get(str(row.image_id), objects.iloc[:0])) for row in images.itertuples()]
-
-    def _sample(self, row: Any, objects: pd.DataFrame) -> Sample:
-        return Sample(
-            image_id=row.image_id,
-            path=(self.raw if row.store == "raw" else self.root) / row.path,
-            width=int(row.width),
-            height=int(row.height),
-            labels=objects["label"].to_numpy(np.int64),
-            boxes=objects[BOX].to_numpy(np.float64),
-            crowd=objects["iscrowd"].to_numpy(np.bool_),
-            difficult=objects["difficult"].to_numpy(np.bool_),
-        )
+        objects = self.tables.objects.sort_values("image_id", kind="stable")
+        labels, boxes = objects["label"].to_numpy(np.int64), objects[BOX].to_numpy(np.float64)
+        crowd, difficult = (objects[name].to_numpy(np.bool_) for name in ("iscrowd", "difficult"))
+        ids = objects["image_id"].to_numpy(object)
+        starts, ends = (np.searchsorted(ids, images["image_id"].to_numpy(object), side) for side in ("left", "right"))
+        return [
+            Sample(
+                image_id=row.image_id,
+                path=(self.raw if row.store == "raw" else self.root) / row.path,
+                width=int(row.width),
+                height=int(row.height),
+                labels=labels[start:end],
+                boxes=boxes[start:end],
+                crowd=crowd[start:end],
+                difficult=difficult[start:end],
+                mask=None if pd.isna(row.mask) else self.root / row.mask,
+            )
+            for row, start, end in zip(images.itertuples(), starts, ends, strict=True)
+        ]

@@ -1,26 +1,33 @@
 """Annotation formats, one file each, found by name. Each reads into the canonical tables and writes samples.
 
-A format's module has:
-    detect(root) -> str | None: None where the folder is of this format, otherwise the first requirement that it does not meet.
-    read(root) -> Reading.
-    write(items, root) -> None.
+A format's module has the four functions of `Format`. What an image file is, `tasks.scan` finds out; a format reads annotations
+alone, and says in findings what is wrong with them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+import math
+import os
+import shutil
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from operator import itemgetter
+from pathlib import Path, PurePosixPath
 from typing import Final, Protocol, cast
 
+import numpy as np
 import pandas as pd
 
 from sightline.errors import SightlineError
 from tasks import variants
-from tasks.findings import Finding, finding
-from tasks.images import SUFFIXES, Header, read_header
+from tasks.findings import Finding
+from tasks.scan import SUFFIXES, Scan
 from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, SPLITS, Tables
 
-NO_BOX: Final = dict.fromkeys(BOX)  # of an object that is the whole image's class
-
+Box = tuple[float, float, float, float]
+Polygons = Sequence[Sequence[float]]
+NAN: Final = float("nan")
+NO_BOX: Final[Box] = (NAN, NAN, NAN, NAN)  # of an object that is the whole image's class
 SPLIT_FOLDERS: Final = {
     **{name: name for name in SPLITS},
     "training": "train",
@@ -29,6 +36,26 @@ SPLIT_FOLDERS: Final = {
     "testing": "test",
 }
 """The split that a folder's name, in lower case, stands for."""
+HOLDABLE: Final = {
+    "whole": "one class for a whole image",
+    "box": "boxes",
+    "polygons": "polygons",
+    "rle": "masks of objects",
+    "mask": "masks of classes",
+    "split": "splits",
+    "difficult": "the flag difficult",
+    "iscrowd": "the flag iscrowd",
+    "empty": "images without objects",
+    "classes": "the order of the classes, and classes without objects",
+}
+"""What a dataset may hold, for people."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A file that is linked to instead of copied."""
+
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -36,9 +63,9 @@ class Item:
     """One image with its ground truth, to be written.
 
     Attributes:
-        name: Unique, without suffix.
+        name: Unique, without suffix; may have folders.
         suffix: Of the image file, e.g. `.jpg`.
-        data: The encoded image.
+        image: The encoded image, or the file that holds it, to be copied or linked to.
         width: Pixels.
         height: Pixels.
         objects: Its objects; exactly one where the class is the whole image's.
@@ -48,7 +75,7 @@ class Item:
 
     name: str
     suffix: str
-    data: bytes
+    image: bytes | Path | Link
     width: int
     height: int
     objects: "tuple[ItemObject, ...]"
@@ -58,29 +85,134 @@ class Item:
 
 @dataclass(frozen=True)
 class ItemObject:
-    """One object: xyxy box in absolute pixels, half-open, or None where it is the whole image's class."""
+    """One object.
+
+    Attributes:
+        label: Its class's name.
+        box: xyxy in absolute pixels, half-open; None where it is the whole image's class.
+        polygons: x, y, x, y, ... in absolute pixels.
+        rle: Its mask in COCO's compressed run-length code, of the image's size; empty where it has none.
+        difficult: VOC's flag.
+        truncated: VOC's flag.
+        iscrowd: COCO's flag.
+    """
 
     label: str
-    box: tuple[float, float, float, float] | None = None
-    polygons: tuple[tuple[float, ...], ...] = ()
+    box: Box | None = None
+    polygons: Polygons = ()
+    rle: str = ""
     difficult: bool = False
     truncated: bool = False
+    iscrowd: bool = False
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a format read: the tables of the source as it is, what is wrong with its files, and its oriented images."""
+    """What a format read: the tables of the source as it is, and what is wrong with its annotations."""
 
     tables: Tables
     findings: list[Finding]
 
 
 class Format(Protocol):
-    """What a format's module has."""
+    """What a format's module has.
 
-    def detect(self, root: Path) -> str | None: ...
-    def read(self, root: Path) -> Reading: ...
-    def write(self, items: Iterable[Item], root: Path) -> None: ...
+    Attributes:
+        HOLDS: What of a dataset it can hold, of `HOLDABLE`; what it cannot is lost when it is written.
+    """
+
+    HOLDS: frozenset[str]
+
+    def detect(self, root: Path) -> str | None:
+        """None where the folder is of this format, otherwise the first requirement that it does not meet."""
+
+    def image_files(self, root: Path) -> list[str]:
+        """The image files, relative to `root`."""
+
+    def read(self, root: Path, scans: Mapping[str, Scan]) -> Reading:
+        """Reads the annotations of the images that were scanned; those with a `code` are in no table."""
+
+    def write(self, items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> None:
+        """Writes samples; `classes` in the order of their ids, those of the samples in sorted order if not given.
+
+        Raises:
+            SightlineError: A sample holds what the format cannot.
+        """
+
+
+class TableBuilder:
+    """Collects rows by column, so that a million of them fit, and makes the canonical tables."""
+
+    def __init__(self) -> None:
+        self._images: dict[str, list[object]] = {name: [] for name in IMAGES.names}
+        self._ids: list[str] = []
+        self._labels: list[str] = []
+        self._boxes = array("d")
+        self._shapes: dict[str, list[object]] = {name: [] for name in OBJECTS.names[6:]}
+
+    def add_image(self, scan: Scan, split: str = "", mask: str = "", image_id: str = "") -> str:
+        """Adds an image; returns its image_id."""
+        image_id = image_id or scan.image_id
+        size = (scan.width, scan.height, scan.orientation)
+        values = (image_id, "raw", scan.path, *size, split, scan.digest, scan.digest, mask or None)
+        for column, value in zip(self._images.values(), values, strict=True):
+            column.append(value)
+        return image_id
+
+    def add_object(
+        self, image_id: str, label: str, box: Box, file: str, line: int = 0, *,
+        polygons: Polygons | None = None, rle: str = "", iscrowd: bool = False, difficult: bool = False,
+    ) -> None:  # fmt: skip
+        """Adds an object of the class `label`."""
+        self._ids.append(image_id)
+        self._labels.append(label)
+        self._boxes.extend(box)
+        values = (polygons or None, rle or None, iscrowd, difficult, file, line)
+        for column, value in zip(self._shapes.values(), values, strict=True):
+            column.append(value)
+
+    def tables(
+        self, classes: Iterable[str] = (), splits: Mapping[str, str] | None = None, ignore: Iterable[str] = ()
+    ) -> Tables:
+        """The tables.
+
+        Args:
+            classes: All classes in the order of their ids; the sorted names of those that objects have if not given.
+            splits: The split of an image_id, where it was not given with the image.
+            ignore: Classes that are not learnt.
+        """
+        names = list(classes) or sorted(set(self._labels))
+        ids = {name: number for number, name in enumerate(names)}
+        boxes = np.frombuffer(self._boxes, np.float64).reshape(-1, 4)
+        columns = {"image_id": self._ids, "label": [ids[label] for label in self._labels]}
+        objects = pd.DataFrame({**columns, **dict(zip(BOX, boxes.T, strict=True)), **self._shapes}, columns=OBJECTS.names)
+        objects[BOX] = objects[BOX].astype("float64")
+        images = pd.DataFrame(self._images, columns=IMAGES.names)
+        if splits:
+            images["split"] = images["image_id"].map(splits).fillna("")
+        left_out = set(ignore)
+        table = [{"id": number, "name": name, "ignore": name in left_out} for name, number in ids.items()]
+        return Tables(images, objects, pd.DataFrame(table, columns=CLASSES.names))
+
+
+def holds(tables: Tables) -> frozenset[str]:
+    """What of `HOLDABLE` a dataset holds."""
+    images, objects = tables.images, tables.objects
+    boxed = objects["xmin"].notna()
+    names = tables.classes.sort_values("id")["name"]
+    found = {
+        "whole": bool((~boxed).any()),
+        "box": bool(boxed.any()),
+        "polygons": bool(objects["polygons"].notna().any()),
+        "rle": bool(objects["rle"].notna().any()),
+        "mask": bool(images["mask"].notna().any()),
+        "split": bool((images["split"] != "").any()),
+        "difficult": bool(objects["difficult"].any()),
+        "iscrowd": bool(objects["iscrowd"].any()),
+        "empty": bool((~images["image_id"].isin(objects["image_id"]) & images["mask"].isna()).any()),
+        "classes": list(names) != sorted(names) or bool((~tables.classes["id"].isin(objects["label"])).any()),
+    }
+    return frozenset(name for name, is_held in found.items() if is_held)
 
 
 def load(name: str) -> Format:
@@ -105,6 +237,8 @@ def detect(root: Path, name: str = "auto") -> str:
     asked = variants.names("formats") if name == "auto" else [name]
     missing = {each: load(each).detect(root) for each in asked}
     fitting = [each for each, reason in missing.items() if reason is None]
+    if "class_folders" in fitting and len(fitting) > 1:
+        fitting.remove("class_folders")  # any tree of images looks like them
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -124,46 +258,82 @@ def base(root: Path) -> Path:
         root = entries[0]
 
 
-def read_image(path: Path, root: Path) -> tuple[dict[str, object], Header] | Finding:
-    """The row of an image in the table `images`, without its split, and its header; or what is wrong with it."""
-    from blake3 import blake3
+def place(image: "bytes | Path | Link", target: Path) -> None:
+    """Writes an encoded image, copies the file that holds it, or links to it: hard, or by name on another file system.
 
-    name = path.relative_to(root).as_posix()
-    image_id = name.removesuffix(path.suffix)
-    header = read_header(path)
-    if isinstance(header, str):
-        return finding("image.empty" if header == "0 bytes" else "image.unreadable", header, name, image_id=image_id)
-    digest = blake3(path.read_bytes()).hexdigest()
-    row = {"image_id": image_id, "store": "raw", "path": name, "width": header.width, "height": header.height}
-    return {**row, "split": "", "hash": digest}, header
-
-
-def tables(images: list[dict[str, object]], objects: list[dict[str, object]], classes: Iterable[str]) -> Tables:
-    """Tables from rows; an object's `label` is a class's name here. Class ids follow the sorted names."""
-    ids = {name: number for number, name in enumerate(sorted(set(classes)))}
-    rows = [{**row, "label": ids[str(row["label"])]} for row in objects]
-    frame = pd.DataFrame(rows, columns=OBJECTS.names)
-    frame[BOX] = frame[BOX].astype("float64")
-    return Tables(
-        pd.DataFrame(images, columns=IMAGES.names),
-        frame,
-        pd.DataFrame([{"id": number, "name": name, "ignore": False} for name, number in ids.items()], columns=CLASSES.names),
-    )
+    Raises:
+        SightlineError: `target` is there already.
+    """
+    if os.path.lexists(target):
+        raise SightlineError(f"{target}: there already, expected nothing: rename the image, or write into a new folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(image, bytes):
+        target.write_bytes(image)
+    elif isinstance(image, Path):
+        shutil.copyfile(image, target)
+    else:
+        try:
+            os.link(image.path, target)
+        except OSError:
+            target.symlink_to(image.path.resolve())
 
 
-def items(tables: Tables, root: Path) -> Iterator[Item]:
-    """The samples of tables that a format read from `root`, to be written in another."""
+def items(tables: Tables, raw: Path, root: Path | None = None, *, link: bool = False) -> Iterator[Item]:
+    """The samples of a dataset, to be written in another format, by image_id; without masks of classes (`tasks.masks`).
+
+    Args:
+        tables: The dataset.
+        raw: What the paths of its images are relative to.
+        root: The same for those that `transform` wrote.
+        link: Links to the images instead of copies of them.
+    """
+    images = tables.images.sort_values("image_id")
+    names = _names(images)
+    groups = _grouped(tables)
+    image_id, found = next(groups, ("", []))
+    for row, name in zip(images.itertuples(), names, strict=True):
+        while image_id and image_id < str(row.image_id):  # of an image that is in no table
+            image_id, found = next(groups, ("", []))
+        objects = tuple(found) if image_id == row.image_id else ()
+        path = (root if root and row.store == "dataset" else raw) / str(row.path)
+        yield Item(name, path.suffix, Link(path) if link else path, int(row.width), int(row.height), objects, str(row.split))
+
+
+def _names(images: pd.DataFrame) -> list[str]:
+    """A name for each image, each once: the stem of its file, else its image_id without folders, numbered where need be."""
+    stems = images["path"].map(lambda path: PurePosixPath(path).stem)
+    is_shared = stems.duplicated(keep=False)
+    taken = set(stems[~is_shared])
+    names = []
+    for stem, shared, image_id in zip(stems, is_shared, images["image_id"], strict=True):
+        name = plain = str(image_id).replace("/", "_") if shared else str(stem)
+        number = 1
+        while shared and name in taken:
+            number += 1
+            name = f"{plain}_{number}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _grouped(tables: Tables) -> Iterator[tuple[str, list[ItemObject]]]:
+    """The objects of each image, by image_id."""
     classes = dict(zip(tables.classes["id"], tables.classes["name"], strict=True))
-    groups = {str(name): group for name, group in tables.objects.groupby("image_id", sort=False)}
-    for row in tables.images.sort_values("image_id").itertuples():
-        path = root / str(row.path)
-        objects = tuple(
-            ItemObject(
-                classes[each.label],
-                None if pd.isna(each.xmin) else (each.xmin, each.ymin, each.xmax, each.ymax),
-                tuple(tuple(polygon) for polygon in each.polygons) if each.polygons is not None else (),
-                bool(each.difficult),
-            )
-            for each in groups.get(str(row.image_id), tables.objects.iloc[:0]).itertuples()
+    rows = tables.objects.sort_values("image_id", kind="stable").astype(dict.fromkeys(BOX, "float64"))
+    columns = ("image_id", "label", *BOX, "polygons", "rle", "difficult", "iscrowd")
+    ordered = zip(*(rows[column].tolist() for column in columns), strict=True)
+    for image_id, group in itertools.groupby(ordered, key=itemgetter(0)):
+        yield (
+            image_id,
+            [
+                ItemObject(
+                    classes[label],
+                    None if math.isnan(box[0]) else (box[0], box[1], box[2], box[3]),
+                    () if polygons is None else tuple(tuple(polygon) for polygon in polygons),
+                    rle if isinstance(rle, str) else "",
+                    difficult=bool(difficult),
+                    iscrowd=bool(iscrowd),
+                )
+                for _, label, *box, polygons, rle, difficult, iscrowd in group
+            ],
         )
-        yield Item(path.stem, path.suffix, path.read_bytes(), int(row.width), int(row.height), objects, str(row.split))

@@ -1,79 +1,97 @@
 """Class folders: `<class>/*.jpg`, or `{train,val,test}/<class>/*.jpg`; the folder is the label."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
-from tasks.formats import NO_BOX, SPLIT_FOLDERS, Item, Reading, base, read_image, tables
-from tasks.images import SUFFIXES
+from tasks.formats import NO_BOX, SPLIT_FOLDERS, Item, Reading, TableBuilder, base, place
+from tasks.scan import SUFFIXES, Scan, images, walk
+
+HOLDS: Final = frozenset({"whole", "split"})
+_SHARED: Final = frozenset(
+    {"images", "labels", "masks", "annotations", "jpegimages", "segmentationclass", "leftimg8bit", "gtfine"}
+)
 
 
 def detect(root: Path) -> str | None:
     """None where `root` is of this format, otherwise the first requirement that it does not meet."""
     top = base(root)
-    folders = [folder for _, folder in _class_folders(top)]
-    filled = [folder for folder in folders if any(_images(folder))]
-    if not filled:
+    if not any(images(folder, top) for _, folder in _class_folders(top)):
         return "no folder with images in it, neither <class>/ nor {train,val,test}/<class>/"
-    if next(top.rglob("*.xml"), None) is not None:
-        return "annotation files (*.xml) beside the images: the label would not be the folder"
+    shared = next((folder.name for _, folder in _class_folders(top) if folder.name.lower() in _SHARED), None)
+    if shared:
+        return f"{shared}/: a folder of all classes, not of one"
+    if any(name.endswith((".xml", ".json")) for name in walk(top, top)):
+        return "annotation files (*.xml, *.json) beside the images: the label would not be the folder"
     alone = next((path for path in sorted(top.iterdir()) if path.suffix.lower() in SUFFIXES), None)
     return f"{alone.name}: an image outside the class folders" if alone else None
 
 
-def read(root: Path) -> Reading:
-    """Reads the headers of all images."""
-    images: list[dict[str, object]] = []
-    objects: list[dict[str, object]] = []
-    findings: list[Finding] = []
+def image_files(root: Path) -> list[str]:
+    """The image files, relative to `root`."""
+    return [name for _, folder in _class_folders(base(root)) for name in images(folder, root)]
+
+
+def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
+    """The folder of each image is its class."""
+    builder, findings = TableBuilder(), list[Finding]()
     seen: dict[str, str] = {}
     classes = set()
-    for split, folder in _class_folders(base(root)):
-        classes.add(folder.name)
-        for path in _images(folder):
-            name = path.relative_to(root).as_posix()
-            found = read_image(path, root)
-            if isinstance(found, Finding):
-                findings.append(found)
-                continue
-            row, header = found
-            image_id = str(row["image_id"])
-            if image_id in seen:  # of another suffix, which then tells them apart
-                row["image_id"] = image_id = name
+    folders = list(_class_folders(base(root)))
+    for split, folder in folders:
+        names = images(folder, root)
+        if names:
+            classes.add(folder.name)
+            findings += _check_nesting(folder.relative_to(root).as_posix(), folder.name, names)
+        for name in names:
+            scan = scans[name]
+            image_id = scan.path if scan.image_id in seen else scan.image_id  # the suffix tells them apart then
             if image_id in seen:
-                findings.append(finding("image.ambiguous", f"{seen[image_id]}, {path.name}", name, image_id=image_id))
-                continue
-            seen[image_id] = path.name
-            if header.orientation != 1:
-                findings.append(finding("image.oriented", f"EXIF orientation {header.orientation}", name, 0, image_id))
-            images.append({**row, "split": split})
-            objects.append(
-                {
-                    "image_id": image_id, "label": folder.name, **NO_BOX,
-                    "polygons": None, "iscrowd": False, "difficult": False, "file": name, "line": 0,
-                }
-            )  # fmt: skip
+                findings.append(finding("image.ambiguous", f"{seen[image_id]}, {name}", name, image_id=image_id))
+            elif not scan.code:
+                seen[image_id] = name
+                builder.add_image(scan, split, image_id=image_id)
+                builder.add_object(image_id, folder.name, NO_BOX, name)
     if len(classes) < 2:
         findings.append(finding("class.too_few", f"{len(classes)}: {', '.join(sorted(classes))}"))
-    return Reading(tables(images, objects, classes), findings)
+    empty = {folder.name: folder for _, folder in folders if folder.name not in classes}
+    findings += [finding("class.empty_folder", "no image", folder.relative_to(root).as_posix()) for folder in empty.values()]
+    return Reading(builder.tables(sorted(classes)), findings)
 
 
-def write(items: Iterable[Item], root: Path) -> None:
+def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> None:
     """Writes each sample into the folder of its class.
 
     Raises:
-        SightlineError: A sample has no object, or several.
+        SightlineError: A sample has no object, or several, or a class whose name is no folder's.
     """
     for item in items:
         if len(item.objects) != 1:
             raise SightlineError(
                 f"{item.name}: {len(item.objects)} objects, expected 1, the image's class: write another format"
             )
-        each = item.objects[0]
-        folder = root / item.split / each.label if item.split else root / each.label
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{item.name}{item.suffix}").write_bytes(item.data)
+        label = item.objects[0].label
+        if not label or label.startswith(".") or any(sign in label for sign in "/\\\0"):
+            raise SightlineError(
+                f"{item.name}: class {label!r}, expected a name that a folder may have, without /, \\ and a dot in front: "
+                "rename the class, or write another format"
+            )
+        folder = root / item.split / label if item.split else root / label
+        place(item.image, folder / f"{item.name}{item.suffix}")
+
+
+def _check_nesting(folder: str, label: str, names: Sequence[str]) -> Iterator[Finding]:
+    """Whether images lie deeper than in the folder of their class, and whether that folder is a split's."""
+    prefix = "" if folder == "." else f"{folder}/"
+    nested = Counter(name.removeprefix(prefix).partition("/")[0] for name in names if "/" in name.removeprefix(prefix))
+    if label.lower() in SPLIT_FOLDERS and sum(nested.values()) == len(names):
+        yield finding("class.split_folder", f"{folder}: a split's folder beside folders of classes")
+    else:
+        for name, count in sorted(nested.items()):
+            yield finding("class.nested", f"{count} images deeper in the folder of class {label}", f"{prefix}{name}")
 
 
 def _class_folders(root: Path) -> Iterator[tuple[str, Path]]:
@@ -88,7 +106,3 @@ def _class_folders(root: Path) -> Iterator[tuple[str, Path]]:
         return
     for folder in folders:
         yield "", folder
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks import schema
-from tasks.formats import Item, ItemObject, class_folders, voc
+from tasks import formats, schema
+from tasks.formats import Item, ItemObject
 from tasks.progress import track
 from tasks.stage import die_with_parent
 
@@ -26,17 +26,17 @@ def listing(config: schema.Dataset) -> list[tuple[str, str]]:
 def fetch(config: schema.Dataset, out: Path) -> None:
     """Draws the scenes on all cores and writes them in `dataset.format`; `auto` is voc.
 
-    Class folders hold one vehicle an image, cut out of its scene; VOC holds the scenes with boxes, polygons and masks.
+    A format that holds one class an image gets one vehicle an image, cut out of its scene.
     """
-    make, write = (_crop, class_folders.write) if _format(config) == "class_folders" else (_scene, voc.write)
+    from tasks.scenes import SEMANTIC
+
+    module = formats.load("voc" if config.format == "auto" else config.format)
+    make = _scene if module.HOLDS & {"box", "mask"} else _crop
+    classes = SEMANTIC if "mask" in module.HOLDS else ()
     spawn = multiprocessing.get_context("spawn")  # a fork would take over OpenCV's threads, which do not live on in it
     with ProcessPoolExecutor(_cores(), spawn, _start, (os.getpid(),)) as pool:
         items: Iterator[Item] = pool.map(partial(make, config), range(config.images), chunksize=_CHUNK)
-        write(track(items, "ingest", config.images, "scenes"), out)
-
-
-def _format(config: schema.Dataset) -> str:
-    return "voc" if config.format == "auto" else config.format
+        module.write(track(items, "ingest", config.images, "scenes"), out, classes)
 
 
 def _cores() -> int:
@@ -58,7 +58,10 @@ def _scene(config: schema.Dataset, index: int) -> Item:
     from tasks.scenes import CLASSES, SEMANTIC, draw_scene
 
     scene = draw_scene(config.seed, index, config.width, config.height)
-    objects = tuple(ItemObject(item.label, item.box, item.polygons, item.difficult, item.truncated) for item in scene.objects)
+    objects = tuple(
+        ItemObject(item.label, item.box, item.polygons, difficult=item.difficult, truncated=item.truncated)
+        for item in scene.objects
+    )
     masks = {"semantic": _mask(scene.semantic, len(SEMANTIC)), "instances": _mask(scene.instances, len(CLASSES) + 28)}
     return Item(f"{index:06d}", ".jpg", _jpeg(scene.image), config.width, config.height, objects, masks=masks)
 

@@ -61,7 +61,7 @@ def test_every_option_of_every_group_composes(root: Path, group: str) -> None:
         (["+constraints.max.p99_m=20"], "did you mean p99_ms?"),
         (["model=resnet18", "train.optimizer=MuSGD"], "train.optimizer: got MuSGD: expected one of SGD, AdamW"),
         (["dataset.source=generate", "dataset.path=x"], "dataset.source: got generate: expected one of folder, generated"),
-        (["dataset.format=coco"], "dataset.format: got coco"),
+        (["dataset.format=kitti"], "dataset.format: got kitti"),
         (["model.library=nope"], "model.library: got nope"),
         (["model.imgsz=250"], "expected a multiple of 32"),
         (["model.arch=yolov8q"], "did you mean yolov8"),

@@ -24,6 +24,7 @@ CARRIERS = {
     "tasks/stage.py",
     "tasks/schema.py",
     "tasks/variants.py",
+    "tasks/parallel.py",
     "tasks/progress.py",
     "tasks/conf_digest.py",
     "sightline/__init__.py",

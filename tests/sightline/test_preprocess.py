@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from graphs import jpeg
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sightline.contract import Input
 from sightline.errors import SightlineError
@@ -36,6 +36,25 @@ def test_applies_the_exif_orientation() -> None:
     assert upright.shape == (20, 10, 3)
     assert upright[2, 5].min() > 200
     assert upright[17, 5].max() < 50
+
+
+def test_exif_of_a_wrong_type_does_not_keep_an_image_from_being_turned() -> None:
+    entries = b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00" + b"\x01\x1a\x00\x02\x00\x00\x00\x0272\x00\x00"
+    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x02" + entries + bytes(4)  # the resolution is a text
+    stream = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(stream, "JPEG", exif=exif)
+    assert decode(stream.getvalue()).shape == (20, 10, 3)
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_orientation_is_turned_as_pillow_does(orientation: int) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (10, 20, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    image.save(stream, "PNG", exif=exif)
+    with Image.open(stream) as saved:
+        np.testing.assert_array_equal(decode(stream.getvalue()), np.asarray(ImageOps.exif_transpose(saved)))
 
 
 def test_a_format_that_runs_programs_is_no_image() -> None:

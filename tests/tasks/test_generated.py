@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import psutil
 import pytest
@@ -35,7 +36,7 @@ def voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_voc_is_the_ground_truth_of_the_scenes(voc: Path) -> None:
-    tables = formats.load("voc").read(voc).tables
+    tables = datasets.read("voc", voc).tables
     names = dict(zip(tables.classes["id"], tables.classes["name"], strict=True))
     for index in range(12):
         scene = draw_scene(3, index, 160, 128)
@@ -71,13 +72,27 @@ def test_auto_is_voc(voc: Path, tmp_path: Path) -> None:
 
 def test_class_folders_hold_one_vehicle_an_image(tmp_path: Path) -> None:
     generated.fetch(config(format="class_folders", images=60), tmp_path / "raw")
-    tables = formats.load("class_folders").read(tmp_path / "raw").tables
+    tables = datasets.read("class_folders", tmp_path / "raw").tables
     assert list(tables.classes["name"]) == sorted(CLASSES)
     counts = tables.objects["label"].value_counts()
     assert counts.sum() == len(tables.images) == 60
     assert counts.min() >= 4
     assert tables.images["width"].nunique() > 10
     assert (tables.images[["width", "height"]].max(axis=1) >= 12).all()
+
+
+@pytest.mark.parametrize("name", ["yolo", "coco", "masks"])
+def test_scenes_in_every_format_that_holds_them(name: str, voc: Path, tmp_path: Path) -> None:
+    generated.fetch(config(format=name), tmp_path / "raw")
+    assert formats.detect(tmp_path / "raw") == name
+    reading = datasets.read(name, tmp_path / "raw")
+    assert [item for item in reading.findings if item.severity == "error"] == []
+    whole = datasets.read("voc", voc).tables
+    assert sorted(reading.tables.images["hash"]) == sorted(whole.images["hash"])
+    if name == "masks":
+        assert tuple(reading.tables.classes["name"]) == SEMANTIC
+    else:
+        assert len(reading.tables.objects) == len(whole.objects)
 
 
 def test_semantic_classes_are_named() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from datasets import complete
 from PIL import Image
 
 from sightline import cli
@@ -48,10 +49,9 @@ def write_dataset(folder: Path, task: Task) -> None:
         box = {0: (0, 0, 16, 8), 1: (8, 8, 24, 24), 2: (0, 16, 32, 32)}[label] if task == "detect" else (None,) * 4
         objects.append((name, label, *box, None, False, False, f"{name}.xml", 1))
     classes = [(index, name, False) for index, name in enumerate(NAMES)]
-    frames = [
-        pd.DataFrame(rows, columns=schema.names) for rows, schema in ((images, IMAGES), (objects, OBJECTS), (classes, CLASSES))
-    ]
-    Tables(*frames).write(folder / "dataset")
+    columns = ([*IMAGES.names[:5], "split", "hash"], [name for name in OBJECTS.names if name != "rle"], CLASSES.names)
+    frames = [pd.DataFrame(rows, columns=names) for rows, names in zip((images, objects, classes), columns, strict=True)]
+    Tables(complete(frames[0]), complete(frames[1]), frames[2]).write(folder / "dataset")
 
 
 def write_inputs(folder: Path, task: Task, winner: str) -> Paths:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from datasets import complete
 from PIL import Image
 
 from sightline.contract import OUTPUTS, Input, ModelDescription
@@ -39,13 +40,13 @@ def write_dataset(folder: Path) -> tuple[Path, Path]:
             images.append((name, "raw", f"{name}.jpg", 48, 40, split, ""))
             objects.append((name, label, None, None, None, None, None, False, False, f"{name}.jpg", 0))
     Tables(
-        pd.DataFrame(images, columns=["image_id", "store", "path", "width", "height", "split", "hash"]),
+        pd.DataFrame(images, columns=["image_id", "store", "path", "width", "height", "split", "hash"]).pipe(complete),
         pd.DataFrame(
             objects,
             columns=[
                 *("image_id", "label", "xmin", "ymin", "xmax", "ymax", "polygons", "iscrowd", "difficult", "file", "line")
             ],
-        ),
+        ).pipe(complete),
         pd.DataFrame([(label, name, False) for label, name in enumerate(COLOURS)], columns=["id", "name", "ignore"]),
     ).write(root)
     return raw, root

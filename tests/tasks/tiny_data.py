@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from datasets import complete
 from PIL import Image
 
 from tasks import schema
@@ -60,8 +61,8 @@ def dataset(folder: Path, task: str, images: int = 12) -> Dataset:
         rows.append([name, "raw", f"{name}.png", SIDE, 48, split, ""])
     columns = ["image_id", "label", "xmin", "ymin", "xmax", "ymax", "polygons", "iscrowd", "difficult", "file", "line"]
     Tables(
-        pd.DataFrame(rows, columns=["image_id", "store", "path", "width", "height", "split", "hash"]),
-        pd.DataFrame(objects, columns=columns),
+        pd.DataFrame(rows, columns=["image_id", "store", "path", "width", "height", "split", "hash"]).pipe(complete),
+        pd.DataFrame(objects, columns=columns).pipe(complete),
         pd.DataFrame({"id": range(len(CLASSES)), "name": CLASSES, "ignore": False}),
     ).write(root)
     return Dataset.read(raw, root)

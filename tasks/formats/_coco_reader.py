@@ -1,0 +1,297 @@
+"""Reads COCO files into the canonical tables, and says what is wrong with them."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Final, NamedTuple, TypeGuard
+
+from tasks.findings import Finding, finding
+from tasks.formats import Reading, TableBuilder
+from tasks.formats._coco_json import Document, Repeated, load
+from tasks.formats._coco_shapes import BadShapeError, short, to_box, to_shape
+from tasks.scan import Scan
+
+Id = int | str
+AREA_SHARE: Final = 0.1
+"""An area may be wrong by so much of itself, or by half a pixel all along the box: masks and outlines differ by that."""
+PARTS: Final = ("images", "annotations", "categories")
+_ID_LIMIT: Final = 2**63
+_FIRST: Final = 10  # classes that a finding names
+
+
+class Source(NamedTuple):
+    """A COCO file.
+
+    Attributes:
+        path: The file.
+        name: Relative to the dataset's root.
+        split: `train`, `val`, `test` or empty.
+        folders: Where its images may lie, relative to the dataset's root, with `/` at their ends; the nearest first.
+    """
+
+    path: Path
+    name: str
+    split: str
+    folders: tuple[str, ...]
+
+
+class Reader:
+    """Reads COCO files into one dataset."""
+
+    def __init__(self, scans: Mapping[str, Scan]) -> None:
+        self._scans = scans
+        self._builder = TableBuilder()
+        self._findings: list[Finding] = []
+        self._listed: dict[str, str] = {}  # the split of each image's path
+        self._image_ids: set[str] = set()
+        self._order: dict[str, tuple[bool, bool, Id]] = {}  # where a class stands: used ids before others, by id
+        self._names: dict[Id, str] = {}  # of category ids, over all files
+        self._used: set[str] = set()
+        self._groups: set[str] = set()  # supercategories
+
+    def finish(self) -> Reading:
+        """What was read."""
+        unlisted = [scan for path, scan in self._scans.items() if path not in self._listed]
+        for scan in unlisted:
+            self._tell("annotation.missing", "in no COCO file's images", scan.path, scan.image_id)
+        unused = [name for name in self._order if name not in self._used]
+        if unused:
+            self._tell("coco.category_unused", ", ".join(map(repr, unused[:10])) + (", ..." if len(unused) > 10 else ""))
+        classes = [name for name in self._order if name in self._used or name not in self._groups]
+        return Reading(self._builder.tables(sorted(classes, key=lambda name: self._order[name][1:])), self._findings)
+
+    def read(self, source: Source) -> None:
+        """Reads one file."""
+        document = load(source.path, source.name)
+        if isinstance(document, Finding):
+            self._findings.append(document)
+            return
+        told = len(self._findings)
+        lists = self._lists(document, source)
+        if lists is not None:
+            pictures = self._read_images(lists["images"], source)
+            names = self._read_categories(lists["categories"], source)
+            self._read_annotations(lists["annotations"], source, pictures, names)
+        if document.constants:
+            self._tell("json.not_finite", f"{document.constants[0]}, {len(document.constants)} in all", source.name)
+        elsewhere = len(document.repeated) - sum(item.code == "json.duplicate_key" for item in self._findings[told:])
+        if elsewhere > 0:
+            got = f"{short(document.repeated[0])} twice, {elsewhere} objects in all"
+            self._tell("json.duplicate_key", got, source.name)
+
+    def _lists(self, document: Document, source: Source) -> dict[str, list[object]] | None:
+        """The three lists; None where one is not there."""
+        value = document.value
+        if not isinstance(value, dict):
+            self._tell("coco.type", short(value), source.name, expected=f"an object with {', '.join(PARTS)}")
+            return None
+        if isinstance(value, Repeated):
+            self._tell("json.duplicate_key", f"{short(document.repeated[-1])} twice at the top", source.name)
+            return None
+        wrong = [part for part in PARTS if not isinstance(value.get(part), list)]
+        for part in wrong:
+            code, got = ("coco.type", f"{part} {short(value[part])}") if part in value else ("coco.part_missing", f"no {part}")
+            self._tell(code, got, source.name, expected=f"a list {part}")
+        return None if wrong else {part: value[part] for part in PARTS}
+
+    def _read_categories(self, entries: list[object], source: Source) -> dict[Id, str]:
+        """The name of each category id; empty where something is wrong with it, which is told of the whole dataset."""
+        counts = _count_ids(entries)
+        names: dict[Id, str] = {}
+        for index, entry in enumerate(entries):
+            where = f"{source.name}: categories[{index}]"
+            key = entry.get("id") if isinstance(entry, dict) else None
+            if not isinstance(entry, dict) or not _is_id(key):
+                self._tell("coco.type", f"{where}: {short(entry)}", expected="an object with an id")
+                continue
+            name = entry.get("name")
+            names[key] = ""
+            if isinstance(entry, Repeated):
+                self._tell("json.duplicate_key", f"{where}: {short(entry)}")
+            elif not isinstance(name, str) or not _is_text(name):
+                self._tell("coco.type", f"{where}: name {short(name)}", expected="a name")
+            elif counts[key] > 1:
+                self._tell("coco.duplicate_id", f"{where}: id {short(key)} {counts[key]} times")
+            else:
+                names[key] = name
+                group = entry.get("supercategory")
+                if isinstance(group, str) and group != name:
+                    self._groups.add(group)
+        numbers = [key for key in names if isinstance(key, int)]
+        if numbers and max(numbers) - min(numbers) >= len(numbers):
+            got = f"{len(numbers)} category ids from {min(numbers)} to {max(numbers)}"
+            self._tell("coco.id_gap", got, source.name)
+        moved = [key for key, name in names.items() if name and self._names.setdefault(key, name) != name]
+        if moved:
+            got = f"category id {short(moved[0])} is {names[moved[0]]!r}, and {self._names[moved[0]]!r} in another file"
+            self._tell("coco.category_order", got, source.name)
+        return names
+
+    def _read_images(self, entries: list[object], source: Source) -> dict[Id, Scan | None]:
+        """The image of each id; None where something is wrong with it that was told."""
+        counts = _count_ids(entries)
+        pictures: dict[Id, Scan | None] = {}
+        for index, entry in enumerate(entries):
+            where = f"images[{index}]"
+            key = entry.get("id") if isinstance(entry, dict) else None
+            scan = self._find(entry, source, where) if isinstance(entry, dict) else None
+            if not isinstance(entry, dict) or not _is_id(key):
+                image_id = scan.image_id if scan else ""
+                self._tell("coco.type", f"{where}: {short(entry)}", source.name, image_id, expected="an object with an id")
+                continue
+            pictures[key] = None
+            if scan is None:
+                continue
+            split = self._listed.get(scan.path)
+            self._listed.setdefault(scan.path, source.split)
+            if isinstance(entry, Repeated):
+                self._tell("json.duplicate_key", f"{where}: {short(entry)}", source.name, scan.image_id)
+            elif counts[key] > 1:
+                self._tell("coco.duplicate_id", f"{where}: id {short(key)} {counts[key]} times", source.name, scan.image_id)
+            elif split is not None and split != source.split:
+                got = f"{scan.path} in {split or 'none'} and {source.split or 'none'}"
+                self._tell("split.twice", got, source.name, scan.image_id)
+            elif split is not None:
+                self._tell("coco.duplicate_file", f"{where}: file_name {entry['file_name']!r}", source.name, scan.image_id)
+            elif scan.image_id in self._image_ids:
+                self._tell("image.ambiguous", scan.path, scan.path, scan.image_id)
+            elif not scan.code:
+                self._image_ids.add(self._builder.add_image(scan, source.split))
+                self._check_size(entry, scan, source, where)
+                pictures[key] = scan
+        return pictures
+
+    def _find(self, entry: dict[str, object], source: Source, where: str) -> Scan | None:
+        """The image that an entry names; None where there is none, which is told."""
+        name = entry.get("file_name")
+        if not isinstance(name, str) or not name:
+            self._tell("coco.type", f"{where}: file_name {short(name)}", source.name, expected="a file's name")
+            return None
+        if "\\" in name or "\0" in name or name.startswith("/") or name[1:2] == ":" or ".." in name.split("/"):
+            self._tell("coco.filename", f"{where}: file_name {short(name)}", source.name)
+            return None
+        name = PurePosixPath(name).as_posix()
+        for folder in source.folders:
+            if folder + name in self._scans:
+                return self._scans[folder + name]
+        self._tell("image.missing", f"{where}: file_name {short(name)}", source.name)
+        return None
+
+    def _check_size(self, entry: dict[str, object], scan: Scan, source: Source, where: str) -> None:
+        width, height = entry.get("width"), entry.get("height")
+        got = f"{where}: width {short(width)}, height {short(height)}"
+        expected = f"{scan.width}x{scan.height}, the image's own"
+        if type(width) not in (int, float) or type(height) not in (int, float) or not width or not height:
+            self._tell("size.missing", got, source.name, scan.image_id)
+        elif scan.orientation > 4 and (width, height) == (scan.height, scan.width) and width != height:
+            self._tell("coco.orientation", got, source.name, scan.image_id, expected=expected)
+        elif (width, height) != (scan.width, scan.height):
+            self._tell("size.mismatch", got, source.name, scan.image_id, expected=expected)
+
+    def _read_annotations(
+        self, entries: list[object], source: Source, pictures: Mapping[Id, Scan | None], names: Mapping[Id, str]
+    ) -> None:
+        """Reads annotations; each is let go then, so that memory does not hold them twice."""
+        keys = _count_ids(entries)
+        used: dict[str, set[Id]] = {}
+        wrong_areas: list[str] = []
+        for index, entry in enumerate(entries):
+            entries[index] = None
+            if not isinstance(entry, dict):
+                self._tell("coco.type", f"annotations[{index}]: {short(entry)}", source.name, expected="an object")
+                continue
+            where = f"annotation {short(entry['id'])}" if "id" in entry else f"annotations[{index}]"
+            image, category = entry.get("image_id"), entry.get("category_id")
+            if not _is_id(image) or image not in pictures:
+                self._tell("coco.dangling_image", f"{where}: image_id {short(image)}", source.name)
+                continue
+            scan = pictures[image]
+            if scan is None:
+                continue
+            if not _is_id(category) or category not in names:
+                got = f"{where}: category_id {short(category)}"
+                self._tell("coco.dangling_category", got, source.name, scan.image_id)
+                continue
+            name = names[category]
+            if not name:
+                continue
+            used.setdefault(name, set()).add(category)
+            try:
+                area = self._add(entry, source, scan, name)
+            except BadShapeError as bad:
+                self._tell(bad.code, f"{where}: {bad.got}", source.name, scan.image_id)
+                continue
+            if area:
+                wrong_areas.append(f"{where}: {area}")
+        repeated = [key for key, count in keys.items() if count > 1]
+        if repeated:
+            got = f"{len(repeated)} annotation ids more than once, first {short(repeated[0])}"
+            self._tell("coco.annotation_id", got, source.name)
+        if wrong_areas:
+            self._tell("coco.area", f"{len(wrong_areas)} areas, first of {wrong_areas[0]}", source.name)
+        self._note_classes(source, names, used)
+
+    def _add(self, entry: dict[str, object], source: Source, scan: Scan, label: str) -> str:
+        """Adds an annotation's object; returns what its area is where that is wrong.
+
+        Raises:
+            BadShapeError: The annotation has something wrong with it.
+        """
+        if isinstance(entry, Repeated):
+            raise BadShapeError("json.duplicate_key", short(entry))
+        iscrowd, segmentation, bbox = entry.get("iscrowd", 0), entry.get("segmentation"), entry.get("bbox")
+        if type(iscrowd) not in (int, bool) or iscrowd not in (0, 1):
+            raise BadShapeError("coco.type", f"iscrowd {short(iscrowd)}")
+        if isinstance(segmentation, Repeated):
+            raise BadShapeError("json.duplicate_key", short(segmentation))
+        shape = None if segmentation is None or segmentation == [] else to_shape(segmentation, scan.width, scan.height)
+        if bbox is not None and bbox != []:
+            box = to_box(bbox)
+        elif shape is not None:
+            box = shape.box
+        else:
+            raise BadShapeError("coco.part_missing", "neither bbox nor segmentation")
+        width, height = box[2] - box[0], box[3] - box[1]
+        self._builder.add_object(
+            scan.image_id, label, box, source.name,
+            polygons=shape.polygons if shape else None, rle=shape.rle if shape else "", iscrowd=bool(iscrowd),
+        )  # fmt: skip
+        area, own = entry.get("area"), shape.area if shape else width * height
+        if area is None or (
+            isinstance(area, int | float) and abs(area - own) <= max(AREA_SHARE * abs(own), abs(width) + abs(height))
+        ):
+            return ""
+        return f"area {short(area)}, {'its segmentation' if shape else 'its box'} has {own:g}"
+
+    def _note_classes(self, source: Source, names: Mapping[Id, str], used: Mapping[str, set[Id]]) -> None:
+        """Keeps where each class stands; tells of names that several used categories share."""
+        for key, name in names.items():
+            ids = used.get(name, set())
+            if name and (key in ids or not ids):
+                place = (not ids, isinstance(key, str), key)
+                self._order[name] = min(self._order.get(name, place), place)
+        for name, ids in used.items():
+            if len(ids) > 1:
+                got = f"{source.name}: {name!r} is the name of the categories {', '.join(map(short, ids))}"
+                self._tell("coco.duplicate_category", got)
+        self._used |= used.keys()
+
+    def _tell(self, code: str, got: str, file: str = "", image_id: str = "", expected: str = "") -> None:
+        self._findings.append(finding(code, got, file, 0, image_id, expected))
+
+
+def _count_ids(entries: list[object]) -> Counter[Id]:
+    return Counter(key for entry in entries if isinstance(entry, dict) and _is_id(key := entry.get("id")))
+
+
+def _is_id(value: object) -> TypeGuard[Id]:
+    """Whether it is a whole number of 64 bits or a text."""
+    return type(value) is str or (type(value) is int and -_ID_LIMIT <= value < _ID_LIMIT)
+
+
+def _is_text(value: str) -> bool:
+    """Whether it is not empty, and can be written: JSON may hold halves of characters."""
+    try:
+        return bool(value.encode())
+    except UnicodeEncodeError:
+        return False

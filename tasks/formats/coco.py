@@ -1,0 +1,181 @@
+"""COCO JSON: lists of images, annotations and categories in one file; boxes are [x, y, width, height] from 0.
+
+https://cocodataset.org/#format-data. The file lies in annotations/ (`instances_train2017.json`), at the root, or in a split's
+folder (Roboflow's `train/_annotations.coco.json`). An image's `file_name` is looked for beside the file, then in `<split>/`,
+`images/<split>/`, `images/` and at the root, `<split>` being the file's own name for it. A split is told by the file's name,
+else by its folder's. Classes stand in the order of the category ids; the ids of annotations are not needed.
+
+An annotation without bbox gets the box that just holds its segmentation. COCO's `area` is the segmentation's, and the box's
+where there is none; it is compared and not used.
+
+COCO says nothing of EXIF. Sizes and coordinates are taken to be those of the upright image. A file that gives the size of the
+pixels as stored, where EXIF turns them by 90 degrees, is an error: tools differ in whether boxes were drawn before or after.
+"""
+
+import json
+import math
+import mmap
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from sightline.errors import SightlineError
+from tasks.formats import SPLIT_FOLDERS, Box, Item, ItemObject, Reading, base, place
+from tasks.formats._coco_reader import PARTS, Reader, Source
+from tasks.formats._coco_shapes import decode, polygon_area
+from tasks.scan import Scan, images
+
+HOLDS: Final = frozenset({"box", "polygons", "rle", "iscrowd", "split", "empty", "classes"})
+_PREFIX: Final = "instances_"
+
+
+def detect(root: Path) -> str | None:
+    """None where `root` is of this format, otherwise the first requirement that it does not meet."""
+    top = _top(root)
+    found = _json_files(top)
+    if not found:
+        return "no *.json in annotations/, at the root or in the folder of a split"
+    missing = [_missing(path) for path in found]
+    if None not in missing:
+        return f"{found[0].relative_to(root).as_posix()}: no list {missing[0]!r}"
+    return None if images(top, root) else "no image beside the *.json, in images/ or in the folders of splits"
+
+
+def image_files(root: Path) -> list[str]:
+    """The image files, relative to `root`."""
+    return images(_top(root), root)
+
+
+def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
+    """Reads every COCO file; boxes become xyxy."""
+    reader = Reader(scans)
+    for source in _sources(root):
+        reader.read(source)
+    return reader.finish()
+
+
+def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> None:
+    """Writes annotations/instances_<split>.json and images/<split>/; `default` stands for no split.
+
+    Ids count from 1. The images are written one by one; the annotations wait for the last, as all classes are known then.
+
+    Raises:
+        SightlineError: An object has no box, a broken mask, or a class that is not in `classes`.
+    """
+    by_split: dict[str, list[Item]] = {}
+    for item in items:
+        place(item.image, root / "images" / item.split / f"{item.name}{item.suffix}")
+        by_split.setdefault(item.split, []).append(replace(item, image=b"", masks={}))
+    names = list(classes) or sorted({each.label for group in by_split.values() for item in group for each in item.objects})
+    ids = {name: number for number, name in enumerate(names, 1)}
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    for split, group in (by_split or {"": []}).items():
+        lists: dict[str, Iterable[Mapping[str, object]]] = {
+            "images": (
+                {"id": number, "file_name": f"{item.name}{item.suffix}", "width": item.width, "height": item.height}
+                for number, item in enumerate(group, 1)
+            ),
+            "annotations": _annotations(group, ids),
+            "categories": ({"id": number, "name": name} for name, number in ids.items()),
+        }
+        with (root / "annotations" / f"{_PREFIX}{split or 'default'}.json").open("w", encoding="utf-8") as file:
+            for key, entries in lists.items():
+                file.write(f'{"{" if key == "images" else ","}\n"{key}": [')
+                for number, entry in enumerate(entries):
+                    file.write(",\n" if number else "\n")
+                    file.write(json.dumps(entry, ensure_ascii=False, allow_nan=False))
+                file.write("\n]")
+            file.write("\n}\n")
+
+
+def _top(root: Path) -> Path:
+    """The folder that really holds the dataset: the one that a COCO file lies in, if that is all there is."""
+    top = base(root)
+    entries = [path for path in top.iterdir() if not path.name.startswith(".")]
+    is_around = len(entries) == 1 and entries[0].name.lower() not in SPLIT_FOLDERS and any(entries[0].glob("[!.]*.json"))
+    return entries[0] if is_around else top
+
+
+def _json_files(top: Path) -> list[Path]:
+    """The files of annotations/, else of the root, else of the splits' folders: the first of these that have COCO's."""
+    folders = [path for path in sorted(top.iterdir()) if path.is_dir() and path.name.lower() in SPLIT_FOLDERS]
+    others: list[Path] = []
+    for group in ([top / "annotations"], [top], folders):
+        found = [path for folder in group if folder.is_dir() for path in sorted(folder.glob("[!.]*.json")) if path.is_file()]
+        found = [path for path in found if path.name.startswith(_PREFIX)] or found
+        if any(_missing(path) is None for path in found):
+            return [path for path in found if _missing(path) in (None, PARTS[-1]) or path.name.startswith(_PREFIX)]
+        others += found
+    return others
+
+
+def _missing(path: Path) -> str | None:
+    """The first of the three lists that is not named in a file; looks at its bytes alone, so that it is cheap."""
+    if not path.stat().st_size:
+        return PARTS[0]
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return next((part for part in PARTS if data.find(f'"{part}"'.encode()) < 0), None)
+
+
+def _sources(root: Path) -> Iterator[Source]:
+    top = _top(root)
+    prefix = "" if top == root else f"{top.relative_to(root).as_posix()}/"
+    for path in _json_files(top):
+        own = path.stem.removeprefix(_PREFIX)
+        split = _split(own) or ("" if path.parent == top else SPLIT_FOLDERS.get(path.parent.name.lower(), ""))
+        name = path.relative_to(root).as_posix()
+        words = [own, *(word for word, meant in SPLIT_FOLDERS.items() if meant == split)]
+        folders = [f"{parent}{word}/" for word in words for parent in ("", "images/")]
+        beside = name[: name.rfind("/") + 1]
+        yield Source(path, name, split, (beside, *(prefix + folder for folder in (*folders, "images/", ""))))
+
+
+def _split(name: str) -> str:
+    """The split that is named in a name, such as `train2017`; empty where there is none, or are several."""
+    found = {SPLIT_FOLDERS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in SPLIT_FOLDERS}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _annotations(group: Iterable[Item], ids: Mapping[str, int]) -> Iterator[dict[str, object]]:
+    objects = ((number, item, each) for number, item in enumerate(group, 1) for each in item.objects)
+    for number, (image_id, item, each) in enumerate(objects, 1):
+        if each.box is None:
+            raise SightlineError(f"{item.name}: {each.label} without a box, expected one: write another format")
+        if each.label not in ids:
+            raise SightlineError(f"{item.name}: class {each.label!r}, expected one of {', '.join(ids)}")
+        xmin, ymin, xmax, ymax = each.box
+        box = [_plain(value) for value in (xmin, ymin, _side(xmin, xmax), _side(ymin, ymax))]
+        entry = {"id": number, "image_id": image_id, "category_id": ids[each.label], "bbox": box}
+        yield entry | {"area": _plain(_area(item, each, each.box)), "iscrowd": int(each.iscrowd)} | _segmentation(item, each)
+
+
+def _segmentation(item: Item, each: ItemObject) -> dict[str, object]:
+    if each.polygons:
+        return {"segmentation": [[_plain(value) for value in polygon] for polygon in each.polygons]}
+    return {"segmentation": {"size": [item.height, item.width], "counts": each.rle} if each.rle else []}
+
+
+def _area(item: Item, each: ItemObject, box: Box) -> float:
+    if each.polygons:
+        return float(sum(polygon_area(list(map(float, polygon))) for polygon in each.polygons))
+    if each.rle:
+        try:
+            return float(sum(decode(each.rle, item.width * item.height)[1::2]))
+        except ValueError as error:
+            raise SightlineError(f"{item.name}: the mask of {each.label}: {error}") from error
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _side(start: float, end: float) -> float:
+    """The length that added to `start` gives `end` exactly, or nearly where the box begins below 0 and there is none."""
+    length = end - start
+    near = (length, math.nextafter(length, -math.inf), math.nextafter(length, math.inf))
+    return next((each for each in near if start + each == end), length)
+
+
+def _plain(value: float) -> float:
+    """A whole number without `.0`."""
+    value = float(value)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value

@@ -1,0 +1,237 @@
+"""PNG masks of classes: a pixel's index or colour is its class; `tasks.class_file` says how a class file names them.
+
+Images and masks lie in two folders, e.g. images/ and masks/, inside or around split folders; as CamVid's train/ and
+train_labels/; or in VOC's kit, JPEGImages/ and SegmentationClass/ with ImageSets/Segmentation. A mask has the path of its image
+below its folder, also with one of `SUFFIXES_OF_MASKS`. Without a class file the indices that occur are the classes. 255, and
+classes that are called void, ignore or unlabelled, are not learnt.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from sightline.errors import SightlineError
+from tasks.class_file import CLASS_FILES, IGNORED, ClassFile, class_file_text, read_class_file
+from tasks.findings import Finding, finding
+from tasks.formats import SPLIT_FOLDERS, Item, Reading, TableBuilder, base, place
+from tasks.formats.voc import read_splits
+from tasks.masks import IGNORE, VOID, MaskDefect, distinct, kind_of, read_values, text_of
+from tasks.parallel import parallel
+from tasks.scan import Scan, images
+
+HOLDS: Final = frozenset({"mask", "split", "classes"})
+IMAGE_FOLDERS: Final = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit")
+MASK_FOLDERS: Final = ("masks", "mask", "segmentationclass", "gtfine", "labels", "label", "annotations", "annotation")
+SUFFIXES_OF_MASKS: Final = ("", "_mask", "_masks", "_label", "_labels", "_L", "_gtFine_labelIds")
+BESIDE: Final = ("_labels", "_label", "_masks", "_mask", "annot")
+"""What the name of a split folder of masks has more than that of its images, where both lie at the top."""
+_CITYSCAPES: Final = "_gtFine_labelIds"
+_SHOWN: Final = 5  # values in a finding
+_MOST: Final = 1000  # values of a mask that are kept
+_PEEK: Final = 20  # masks that are opened to know their kind
+
+
+class _Pair(NamedTuple):
+    images: Path
+    masks: Path
+    split: str = ""
+
+
+class _Job(NamedTuple):
+    """An image with its mask."""
+
+    scan: Scan
+    split: str
+    mask: str
+
+
+class _Look(NamedTuple):
+    """What a mask holds; a `code` where it cannot be used."""
+
+    values: tuple[int, ...] = ()
+    turned: bool = False
+    code: str = ""
+    got: str = ""
+
+
+def detect(root: Path) -> str | None:
+    """None where `root` is of this format, otherwise the first requirement that it does not meet.
+
+    VOC's kit with annotations fits `voc` as well: `dataset.format` says what is meant.
+    """
+    if _pairs(base(root)):
+        return None
+    return "no folder with images beside one with their masks, e.g. images/ and masks/, or train/images/ and train/masks/"
+
+
+def image_files(root: Path) -> list[str]:
+    """The image files, relative to `root`; the masks are none."""
+    return [name for pair in _pairs(base(root)) for name in images(pair.images, root)]
+
+
+def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
+    """Looks at every mask with its image; an image whose mask cannot be used is in no table."""
+    top = base(root)
+    path = next((path for name in CLASS_FILES if (path := top / name).is_file()), None)
+    named = read_class_file(path) if path else ClassFile()
+    if path and named.problem:
+        return Reading(TableBuilder().tables(), [finding("mask.class_file", f"{path.name}: {named.problem}")])
+    jobs, findings = _match(root, top, scans)
+    colours = named.colours and _kind(root, jobs) not in ("1", "L")
+    if named.colours and not colours:
+        named = named._replace(values=tuple(range(len(named.names))))
+    builder, seen, stems = TableBuilder(), set[int](), dict[str, str]()
+    for job, look in zip(jobs, parallel(partial(_look, root, colours), jobs, "validate", "masks"), strict=True):
+        problems = list(_check(job, look, named))
+        findings += problems
+        if all(problem.severity != "error" for problem in problems):
+            image_id = builder.add_image(job.scan, job.split, job.mask)
+            stems[image_id.rpartition("/")[2]] = image_id
+            seen.update(look.values)
+    if path is None:
+        named = _names_of(seen)
+        findings.append(finding("mask.no_class_file", f"the values {_text(named.values)}"))
+    splits, problems = read_splits(top, root, stems, "Segmentation")
+    ignored = [name for name in named.names if name.lower() in IGNORED]
+    tables = builder.tables(named.names, splits, ignored)
+    tables.classes["value"] = list(named.values)
+    return Reading(tables, [*findings, *problems, *_check_classes(named, seen)])
+
+
+def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> None:
+    """Writes samples into images/ and masks/, in folders of their splits, and classes.txt; a mask's index is the line.
+
+    Raises:
+        SightlineError: A sample has no mask, or the names of the classes are not given or cannot stand in a line.
+    """
+    text = class_file_text(classes)
+    if not text:
+        raise SightlineError(f"classes: {list(classes)}, expected names that can stand one a line in classes.txt: rename them")
+    for item in items:
+        if "semantic" not in item.masks:
+            raise SightlineError(f"{item.name}: no mask of classes, expected one: write another format")
+        place(item.image, root / "images" / item.split / f"{item.name}{item.suffix}")
+        place(item.masks["semantic"], root / "masks" / item.split / f"{item.name}.png")
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "classes.txt").write_text(text, encoding="utf-8")
+
+
+def _pairs(top: Path) -> list[_Pair]:
+    """The folders of images with those of their masks."""
+    folders = _folders(top)
+    found = _pair(folders, "")
+    if found:
+        return found
+    for folder in folders:
+        split = SPLIT_FOLDERS.get(folder.name.lower())
+        if split:
+            beside = [path for path in folders if path.name in {f"{folder.name}{suffix}" for suffix in BESIDE}]
+            aside = [_Pair(folder, path, split) for path in beside if images(path, top) and images(folder, top)]
+            found += _pair(_folders(folder), split) or aside[:1]
+    return found
+
+
+def _folders(top: Path) -> list[Path]:
+    return [path for path in sorted(top.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+
+
+def _pair(folders: Sequence[Path], split: str) -> list[_Pair]:
+    """The first folder of images with the first of masks, by their names; none where one is not there."""
+    by_name = {path.name.lower(): path for path in folders}
+    filled = {name: path for name, path in by_name.items() if name in IMAGE_FOLDERS + MASK_FOLDERS and images(path, path)}
+    pictures = [filled[name] for name in IMAGE_FOLDERS if name in filled]
+    masks = [filled[name] for name in MASK_FOLDERS if name in filled]
+    return [_Pair(pictures[0], masks[0], split)] if pictures and masks else []
+
+
+def _match(root: Path, top: Path, scans: Mapping[str, Scan]) -> tuple[list[_Job], list[Finding]]:
+    """Each whole image with its mask, and findings about those that have no counterpart."""
+    jobs: list[_Job] = []
+    findings: list[Finding] = []
+    seen: dict[str, str] = {}
+    for pair in _pairs(top):
+        masks: dict[str, list[str]] = {}
+        for name, key in _keys(pair.masks, root):
+            masks.setdefault(key, []).append(name)
+        if any(key.endswith(_CITYSCAPES) for key in masks):  # beside them lie colours and instances of the same images
+            masks = {key: names for key, names in masks.items() if key.endswith(_CITYSCAPES)}
+        used: set[str] = set()
+        for name, key in _keys(pair.images, root):
+            scan, own = scans[name], key.removesuffix("_leftImg8bit")
+            found = next((own + suffix for suffix in SUFFIXES_OF_MASKS if own + suffix in masks), None)
+            if scan.image_id in seen or (found and len(masks[found]) > 1):
+                names = [seen[scan.image_id], name] if scan.image_id in seen else masks[found or ""]
+                findings.append(finding("image.ambiguous", ", ".join(names), name, image_id=scan.image_id))
+            elif found is None:
+                findings.append(finding("annotation.missing", "no mask", name, image_id=scan.image_id))
+            elif not scan.code:
+                jobs.append(_Job(scan, pair.split or SPLIT_FOLDERS.get(key.partition("/")[0].lower(), ""), masks[found][0]))
+            seen[scan.image_id] = name
+            used.add(found or "")
+        lone = [name for key, names in masks.items() if key not in used for name in names]
+        findings += [finding("image.missing", "a mask alone", name) for name in lone]
+    return jobs, findings
+
+
+def _keys(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
+    """The image files below a folder, relative to `root`, with their paths below it without suffix."""
+    prefix = f"{folder.relative_to(root).as_posix()}/"
+    for name in images(folder, root):
+        yield name, name.removeprefix(prefix).rpartition(".")[0]
+
+
+def _kind(root: Path, jobs: Sequence[_Job]) -> str:
+    """Pillow's mode of the first masks that can be opened."""
+    return next((kind for job in jobs[:_PEEK] if (kind := kind_of(root / job.mask))), "")
+
+
+def _look(root: Path, colours: bool, job: _Job) -> _Look:
+    scan = job.scan
+    try:
+        values, turned = read_values(root / job.mask, (scan.width, scan.height), scan.orientation, colours=colours)
+    except MaskDefect as defect:
+        return _Look(code=defect.code, got=defect.got)
+    return _Look(tuple(distinct(values)[:_MOST]), turned)
+
+
+def _check(job: _Job, look: _Look, named: ClassFile) -> Iterator[Finding]:
+    """What is wrong with a mask; `named` has no class where the dataset has no class file."""
+    place, names = (job.mask, 0, job.scan.image_id), dict(zip(named.values, named.names, strict=True))
+    if look.code:
+        size = f"{job.scan.width}x{job.scan.height}, the image's own" if look.code == "mask.size" else ""
+        yield finding(look.code, look.got, *place, expected=size)
+        return
+    unknown = [value for value in look.values if value not in names and value not in VOID]
+    if unknown and names:
+        yield finding("mask.undeclared", f"the values {_text(unknown)}", *place)
+    if job.scan.orientation != 1:
+        size = "stored" if look.turned else "shown"
+        yield finding("mask.oriented", f"EXIF orientation {job.scan.orientation}, a mask of the image as {size}", *place)
+    if len(look.values) == 1:
+        yield finding("mask.uniform", f"{names.get(look.values[0], text_of(look.values[0]))} alone", *place)
+
+
+def _check_classes(named: ClassFile, seen: set[int]) -> Iterator[Finding]:
+    if not seen:
+        return
+    for name, value in zip(named.names, named.values, strict=True):
+        if value not in seen and name.lower() not in IGNORED:
+            yield finding("mask.class_absent", f"class {name} in no mask")
+    learnt = [name for name in named.names if name.lower() not in IGNORED]
+    if len(learnt) < 2:
+        yield finding("mask.one_class", ", ".join(learnt) or "no class")
+
+
+def _names_of(seen: set[int]) -> ClassFile:
+    """Classes for the values that occur; 255 is one where it is the only one beside 0, as in masks of black and white."""
+    values = sorted(seen - VOID)
+    if values == [0] and IGNORE in seen:
+        values.append(IGNORE)
+    return ClassFile(tuple(f"class_{value}" for value in values), tuple(values))
+
+
+def _text(values: Sequence[int]) -> str:
+    more = " and more" if len(values) > _SHOWN else ""
+    separator = "; " if any(value > IGNORE for value in values) else ", "
+    return separator.join(text_of(value) for value in values[:_SHOWN]) + more

@@ -1,0 +1,309 @@
+"""One look at each image file, on all cores: what it is, whether it is whole, and how it looks."""
+
+import io
+import os
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from blake3 import blake3
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from sightline.preprocess import FORMATS
+from tasks.parallel import parallel
+
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+SUFFIX_OF: Final = {
+    "JPEG": {".jpg", ".jpeg"}, "MPO": {".jpg", ".jpeg"}, "PNG": {".png"}, "WEBP": {".webp"}, "BMP": {".bmp"},
+    "TIFF": {".tif", ".tiff"}, "GIF": {".gif"},
+}  # fmt: skip
+FOREIGN: Final = frozenset(
+    {
+        ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".psd", ".svg", ".ico", ".tga", ".ppm", ".pgm", ".pbm",
+        ".pnm", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".dcm",
+    }
+)  # fmt: skip
+"""Suffixes of images that are not read."""
+LOOK: Final = 16
+"""Rows, and steps of brightness in each row, of the grid that `look` is made of."""
+SHARP_PX: Final = 256
+"""Side of the middle of the image, in pixels, on which sharpness is measured."""
+LOOK_PX: Final = 32
+"""Shortest side of an image that has a look, in pixels: in less, different pictures look alike."""
+MARGIN: Final = 2
+"""Levels by which a cell must be brighter than the next, so that noise in even parts tells nothing."""
+CELL_PX: Final = 8
+"""Side of the cells whose means tell how dark and how bright an image gets, in pixels."""
+_ORIENTATION: Final = 0x0112  # EXIF 2.32, section 4.6.4
+_BITS_PER_SAMPLE: Final = 258  # TIFF 6.0, section 8
+_TURNED: Final = frozenset({5, 6, 7, 8})  # orientations that swap width and height
+FILLING: Final = 16
+"""Bytes that may stand between a JPEG's pixels and its end, as cameras fill them; more are left of pixels that went wrong."""
+_FILLING: Final = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+BROKEN: Final = (
+    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, NotImplementedError, AttributeError,
+    struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+"""What Pillow raises of bytes that are made to harm: not all of it is its own."""
+
+
+class Scan(NamedTuple):
+    """What an image file is.
+
+    Attributes:
+        path: Relative to the dataset's root, with `/`.
+        width: Pixels, after the EXIF orientation is applied; 0 where the file cannot be read.
+        height: The same.
+        orientation: EXIF orientation, 1-8; 1 is upright.
+        kind: Pillow's name of the format, e.g. `JPEG`; empty where it cannot be read.
+        mode: Pillow's mode, e.g. `RGB`; `+alpha` after it where a palette or a chunk makes pixels transparent.
+        frames: 2 where it is animated or has pages: there may be more.
+        bits: Of each channel, as the file has them.
+        digest: BLAKE3 of the file, hexadecimal.
+        code: The rule of `tasks.rules` that it breaks so that it cannot be used; empty where there is none.
+        got: What is wrong then.
+        look: 32 bytes that near duplicates share but for a few bits; empty where the pixels were not decoded.
+        brightness: Mean of the grey pixels, 0-255; NaN where they were not decoded.
+        sharpness: Variance of their Laplacian; NaN where they were not decoded.
+        darkest: The least mean of a cell of grey pixels, 0-255; NaN where they were not decoded.
+        lightest: The greatest.
+        contrast: Between the darkest and the lightest grey pixel, 0-255; NaN where they were not decoded.
+        transparent: Whether a pixel is not opaque.
+    """
+
+    path: str
+    width: int = 0
+    height: int = 0
+    orientation: int = 1
+    kind: str = ""
+    mode: str = ""
+    frames: int = 1
+    bits: int = 8
+    digest: str = ""
+    code: str = ""
+    got: str = ""
+    look: bytes = b""
+    brightness: float = float("nan")
+    sharpness: float = float("nan")
+    darkest: float = float("nan")
+    lightest: float = float("nan")
+    contrast: float = float("nan")
+    transparent: bool = False
+
+    @property
+    def image_id(self) -> str:
+        """The path without its suffix."""
+        return self.path[: self.path.rfind(".")]
+
+
+def walk(folder: Path, root: Path) -> Iterator[str]:
+    """The files below `folder`, relative to `root`, in sorted order of their folders.
+
+    Hidden ones are left out, and links to folders, which may never end.
+    """
+    waiting = ["" if folder == root else f"{folder.relative_to(root).as_posix()}/"]
+    while waiting:
+        prefix = waiting.pop()
+        folders: list[str] = []
+        files: list[str] = []
+        with os.scandir(root / prefix) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                elif not entry.is_dir():
+                    files.append(entry.name)
+        for name in sorted(files):
+            yield prefix + name
+        waiting += (f"{prefix}{name}/" for name in sorted(folders, reverse=True))
+
+
+def images(folder: Path, root: Path) -> list[str]:
+    """The image files below `folder`, relative to `root`, by their suffix."""
+    return [name for name in walk(folder, root) if name[name.rfind(".") :].lower() in SUFFIXES]
+
+
+def scan(root: Path, names: Sequence[str], max_pixels: int, *, decode: bool = True) -> dict[str, Scan]:
+    """Scans image files.
+
+    Args:
+        root: The dataset.
+        names: Relative to it.
+        max_pixels: Larger images are not decoded: rule `image.too_large`.
+        decode: Whether every pixel is decoded; otherwise the headers alone tell.
+    """
+    look = partial(scan_file, root, max_pixels=max_pixels, decode=decode)
+    return {item.path: item for item in parallel(look, names, "validate", "images")}
+
+
+def scan_file(root: Path, name: str, *, max_pixels: int, decode: bool) -> Scan:
+    """Scans one file; see `scan`."""
+    try:
+        data = (root / name).read_bytes()
+    except OSError as error:
+        return Scan(name, code="image.unreadable", got=error.strerror or "cannot be opened")
+    if not data:
+        return Scan(name, code="image.empty", got="0 bytes")
+    found = Scan(name, digest=blake3(data).hexdigest())
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # large images have a rule of their own
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # EXIF that Pillow dislikes has no effect
+            return _scan_bytes(found, data, max_pixels, decode)
+    except UnidentifiedImageError:
+        return found._replace(code="image.unreadable", got=_kind_of(data))
+    except BROKEN as error:
+        return found._replace(code="image.unreadable", got=str(error))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _scan_bytes(found: Scan, data: bytes, max_pixels: int, decode: bool) -> Scan:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        transparent = "transparency" in image.info and "A" not in image.mode
+        mode = image.mode + ("+alpha" if transparent else "")
+        found = found._replace(width=width, height=height, kind=str(image.format), mode=mode)
+        if width * height > max_pixels:  # before all that decodes
+            return found._replace(code="image.too_large", got=f"{width}x{height}")
+        # Pillow decodes a PNG to look for EXIF behind its pixels
+        orientation = (image.getexif() if decode else Image.Image.getexif(image)).get(_ORIENTATION, 1)
+        orientation = orientation if orientation in range(1, 9) else 1
+        found = found._replace(
+            width=height if orientation in _TURNED else width,
+            height=width if orientation in _TURNED else height,
+            orientation=int(orientation),
+            frames=2 if image.format != "MPO" and getattr(image, "is_animated", False) else 1,
+            bits=_bits(image, data),
+        )
+        if not decode:
+            return found
+        grey, code, got = _decode(image, data)
+        if grey is None:
+            return found._replace(code=code, got=got)
+        found = found._replace(transparent=_is_transparent(image, found.mode))
+    cells = np.asarray(Image.fromarray(grey).reduce(CELL_PX)) if min(grey.shape) >= CELL_PX else grey
+    seen = cells if min(cells.shape) >= 2 * LOOK else grey
+    return found._replace(
+        look=look_of(_upright(seen, found.orientation)),
+        brightness=float(cells.mean()),
+        sharpness=sharpness_of(grey),
+        darkest=float(cells.min()),
+        lightest=float(cells.max()),
+        contrast=float(grey.max()) - float(grey.min()),
+    )
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits of a channel; Pillow keeps the upper 8 of 16 in colour images, and says so nowhere."""
+    if image.format == "PNG":
+        return max(8, data[24])  # PNG 3rd edition, section 11.2.1
+    if image.format == "TIFF":
+        given = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
+        return max(8, *given) if isinstance(given, tuple) else 8
+    return 8
+
+
+def _decode(image: Image.Image, data: bytes) -> tuple[NDArray[np.uint8] | None, str, str]:
+    """Grey pixels uint8 (H, W), not oriented; or None, the rule that they break, and what is wrong with them."""
+    import simplejpeg
+
+    if image.format in ("JPEG", "MPO"):
+        colours = "CMYK" if image.mode == "CMYK" else "GRAY"
+        try:  # libjpeg only warns of missing data, and Pillow passes that over
+            decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colours, fastdct=True, strict=True)
+        except ValueError as error:
+            filling = _FILLING.search(str(error))
+            if filling is None or int(filling[1]) > FILLING:
+                return None, "image.unreadable", str(error)
+            decoded = simplejpeg.decode_jpeg(data, colours, fastdct=True, strict=False)
+        if image.mode in ("L", "RGB"):
+            return decoded[:, :, 0], "", ""
+    image.load()
+    if image.mode.startswith(("I", "F")):
+        levels = np.asarray(image, np.float64)
+        low, high = float(np.nanmin(levels)), float(np.nanmax(levels))
+        if not 0 <= low <= high <= 255 or (image.mode == "F" and high <= 1):
+            return None, "image.deep", f"values from {low:g} to {high:g} ({image.mode})"
+        return levels.astype(np.uint8), "", ""
+    return np.asarray(image.convert("L")), "", ""
+
+
+def _is_transparent(image: Image.Image, mode: str) -> bool:
+    """Whether a pixel is not opaque; the image may not have been loaded."""
+    if mode.endswith("+alpha"):
+        image = image.convert("RGBA")
+    if "A" not in image.getbands():
+        return False
+    return bool(np.asarray(image.getchannel("A")).min() < 255)
+
+
+def _upright(grey: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Applies an EXIF orientation to uint8 (H, W)."""
+    if orientation in _TURNED:
+        grey = grey.T
+    if orientation in (2, 3, 6, 7):
+        grey = grey[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        grey = grey[::-1]
+    return np.ascontiguousarray(grey)
+
+
+def look_of(grey: NDArray[np.uint8]) -> bytes:
+    """256 bits: whether each cell of a 17x16 grid is brighter than the next to its right (a difference hash).
+
+    Cells overlap (a triangle filter over the whole image), so that a crop or another size changes few bits.
+
+    Args:
+        grey: uint8 (H, W), upright.
+
+    Returns:
+        32 bytes; none for an image of less than `LOOK_PX`.
+    """
+    if min(grey.shape) < LOOK_PX:
+        return b""
+    picture = Image.fromarray(grey).resize((LOOK + 1, LOOK), Image.Resampling.BILINEAR, reducing_gap=8.0)
+    grid = np.asarray(picture, np.int16)
+    return np.packbits(grid[:, :-1] > grid[:, 1:] + MARGIN).tobytes()
+
+
+def sharpness_of(grey: NDArray[np.uint8]) -> float:
+    """Variance of the Laplacian in the middle of the image (Pech-Pacheco et al., 2000, ICPR 3, "Diatom autofocusing")."""
+    top, left = max(0, (grey.shape[0] - SHARP_PX) // 2), max(0, (grey.shape[1] - SHARP_PX) // 2)
+    middle = grey[top : top + SHARP_PX, left : left + SHARP_PX].astype(np.int16)
+    if min(middle.shape) < 3:
+        return float("nan")
+    laplacian = middle[:-2, 1:-1] + middle[2:, 1:-1] + middle[1:-1, :-2] + middle[1:-1, 2:] - 4 * middle[1:-1, 1:-1]
+    return float(laplacian.var(dtype=np.float64))
+
+
+def _kind_of(data: bytes) -> str:
+    """What bytes are that are no allowed image, for a person."""
+    if data[4:8] == b"ftyp":  # ISO/IEC 14496-12, section 4.3
+        brand = data[8:12]
+        return _BRANDS.get(brand, f"a video or picture of the brand {brand.decode('ascii', 'replace')!r}")
+    head = data[:256].lstrip().lower()
+    for magic, name in _MAGIC:
+        if data.startswith(magic) or head.startswith(magic.lower()):
+            return name
+    return "bytes that are no image"
+
+
+_BRANDS: Final = {
+    b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIF", b"msf1": "a HEIF", b"avif": "an AVIF", b"avis": "an AVIF",
+}  # fmt: skip
+_MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
+    (b"%PDF", "a PDF"), (b"PK\x03\x04", "a ZIP"), (b"<svg", "an SVG"), (b"<?xml", "XML"), (b"<!DOCTYPE", "HTML"),
+    (b"<html", "HTML"), (b"8BPS", "a PSD"), (b"\x00\x00\x01\x00", "an ICO"), (b"version https://git-lfs", "a Git LFS pointer"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000"), (b"\xff\x4f\xff\x51", "a JPEG 2000"), (b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
+    (b"\xff\x0a", "a JPEG XL"), (b"\x1f\x8b", "a gzip"), (b"P5", "a PGM"), (b"P6", "a PPM"),
+    (b"\x76\x2f\x31\x01", "an OpenEXR"), (b"\xff\xd8\xff", "the beginning of a JPEG"), (b"\x89PNG", "the beginning of a PNG"),
+)  # fmt: skip
