@@ -1,88 +1,233 @@
 """Findings as a page that needs nothing but itself."""
 
 import html
-from collections.abc import Sequence
+import io
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pandas as pd
+from PIL import Image, ImageDraw, ImageOps
+
+from sightline.preprocess import FORMATS
 from tasks.findings import SEVERITIES, Finding, count, ordered
+from tasks.page import document
+from tasks.rules import RULES
+from tasks.scan import BROKEN, SUFFIXES
+from tasks.tables import BOX, Tables
 
-ROWS_SHOWN: Final = 200  # of one code; findings.json holds all
-
-_STYLE = """
-:root{--ink:#1c2330;--soft:#5c6675;--line:#e3e7ee;--ground:#f6f7f9;--card:#fff;--error:#c0352b;--warning:#a86400;--info:#2563a8}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--soft:#98a2b3;--line:#2c3442;--ground:#12161d;--card:#1a2029;
---error:#ff7b70;--warning:#f0b14c;--info:#7ab4f5}}
-*{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-main{max-width:1080px;margin:0 auto;padding:32px 20px 64px}h1{font-size:26px;margin:0 0 4px}p{color:var(--soft);margin:0 0 20px}
-.counts{display:flex;gap:12px;margin:0 0 24px;flex-wrap:wrap}.count{background:var(--card);border:1px solid var(--line);
-border-radius:10px;padding:12px 18px;min-width:130px}.count b{display:block;font-size:26px;line-height:1.1}
-.error{color:var(--error)}.warning{color:var(--warning)}.info{color:var(--info)}.none{color:var(--soft)}
-details{background:var(--card);border:1px solid var(--line);border-radius:10px;margin:0 0 12px;overflow:hidden}
-summary{cursor:pointer;padding:12px 18px;display:flex;gap:12px;align-items:baseline;flex-wrap:wrap}
-summary code{font-weight:600;font-size:15px}summary .n{margin-left:auto;color:var(--soft)}
-.tag{font-size:12px;font-weight:600;text-transform:uppercase;letter-spacing:.04em}
-.remedy{padding:0 18px 12px;margin:0;color:var(--soft)}.scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-size:14px}
-th,td{text-align:left;padding:6px 18px;border-top:1px solid var(--line);vertical-align:top}th{color:var(--soft);font-weight:500}
-td.f{font-family:ui-monospace,monospace;font-size:13px;word-break:break-all}
-.good{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:24px;text-align:center}
-"""
+ROWS_SHOWN: Final = 100  # of one rule; findings.json and findings.parquet hold all
+PICTURES_SHOWN: Final = 6  # of one rule
+REASONS_SHOWN: Final = 3  # of one sample that was set aside
+SIDE_PX: Final = 160  # of a picture
+ENLARGED: Final = 5  # times, at most: an image of a few pixels stays small
+QUALITY: Final = 80
+_MARK: Final = ((0, 0, 0), (255, 214, 10))  # a box's rim and line: one of them is seen on any ground
+_ALIKE: Final = frozenset(
+    {"image.duplicate", "image.copy", "image.near", "split.leak", "split.copy", "split.near", "class.conflict"}
+)
+"""Rules whose pictures are the images that are alike."""
 
 
-def write_page(findings: Sequence[Finding], path: Path, quarantined: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class Source:
+    """What pictures are taken from.
+
+    Attributes:
+        root: The dataset.
+        tables: Of all its images, those that are set aside too.
+        max_pixels: Larger images are not shown.
+    """
+
+    root: Path
+    tables: Tables
+    max_pixels: int
+
+
+def write_page(findings: Sequence[Finding], path: Path, quarantined: Sequence[str], source: Source, *, stops: bool) -> None:
     """Writes the page.
 
     Args:
         findings: In any order.
         path: The HTML file.
         quarantined: The image_id of each sample that was set aside.
+        source: Where its pictures come from.
+        stops: Whether there are errors that stop the pipeline.
     """
-    path.write_text(_page(ordered(findings), sorted(quarantined)), encoding="utf-8")
+    path.write_text(_page(ordered(findings), sorted(quarantined), source, stops), encoding="utf-8")
 
 
-def _page(findings: Sequence[Finding], quarantined: Sequence[str]) -> str:
-    counts = count(findings)
-    cards = "".join(
-        f'<div class="count"><b class="{severity if counts[severity] else "none"}">{counts[severity]}</b>'
-        f"{severity if severity == 'info' or counts[severity] == 1 else severity + 's'}</div>"
-        for severity in SEVERITIES
-    )
-    if quarantined:
-        cards += f'<div class="count"><b class="none">{len(quarantined)}</b>samples set aside</div>'
+def _page(findings: Sequence[Finding], quarantined: Sequence[str], source: Source, stops: bool) -> str:
     groups: dict[str, list[Finding]] = {}
     for item in findings:
         groups.setdefault(item.code, []).append(item)
-    body = "".join(_group(code, items) for code, items in groups.items()) or '<div class="good">Nothing was found.</div>'
-    if quarantined:
-        names = "".join(f'<tr><td class="f">{html.escape(name)}</td></tr>' for name in quarantined)
-        summary = f'<summary><code>set aside</code><span class="n">{len(quarantined)}</span></summary>'
-        body += f"<details>{summary}<table>{names}</table></details>"
-    files = len({item.file for item in findings if item.file})
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Findings</title>'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body><main><h1>Findings</h1>"
-        f"<p>{len(findings)} in {files} {'file' if files == 1 else 'files'}. "
-        "Errors stop the pipeline; warnings are told, and repaired in the copy where that is said.</p>"
-        f'<div class="counts">{cards}</div>{body}</main></body></html>\n'
+    tables = source.tables
+    sizes = ((len(tables.images), "image"), (len(tables.objects), "object"), (len(tables.classes), "class"))
+    about = ", ".join(_many(number, noun) for number, noun in sizes)
+    body = "".join(_section(code, items, source) for code, items in groups.items())
+    return document(
+        "Findings",
+        f'<p class="about">{about} were read.</p>'
+        f"{_verdict(findings, quarantined, stops)}{_counts(findings, quarantined)}{_overview(groups)}{body}"
+        f"{_set_aside(findings, quarantined)}",
     )
 
 
-def _group(code: str, items: Sequence[Finding]) -> str:
-    first = items[0]
+def _verdict(findings: Sequence[Finding], quarantined: Sequence[str], stops: bool) -> str:
+    counts = count(findings)
+    if stops:
+        kind, text = "error", "The pipeline stops here."
+        more = "Labels or measurements could not be trusted. What to do stands with each rule below."
+    elif quarantined:
+        kind, text = "warning", f"The pipeline goes on without {_many(len(quarantined), 'sample')}."
+        more = "They are listed at the end, with the reason. The source is not altered."
+    elif counts["warning"]:
+        kind, text = "good", "The dataset can be used."
+        more = "What warnings tell is repaired in the copy where that is said; look at the rest."
+    else:
+        kind, text = "good", "The dataset can be used."
+        more = "Nothing was found." if not findings else "Nothing has to be done."
+    return f'<div class="verdict {kind}" role="status">{text}<span>{more}</span></div>'
+
+
+def _counts(findings: Sequence[Finding], quarantined: Sequence[str]) -> str:
+    numbers = count(findings)
+    names = {"error": "error", "warning": "warning", "info": "info"}
+    cards = [(severity if numbers[severity] else "none", numbers[severity], names[severity]) for severity in SEVERITIES]
+    if quarantined:
+        cards.append(("none", len(quarantined), "sample set aside" if len(quarantined) == 1 else "samples set aside"))
+    shown = (
+        f'<li class="{kind}"><b>{number:,}</b>{name if number == 1 or name not in ("error", "warning") else name + "s"}</li>'
+        for kind, number, name in cards
+    )
+    return f'<ul class="counts">{"".join(shown)}</ul>'
+
+
+def _overview(groups: dict[str, list[Finding]]) -> str:
+    """Every rule that was broken, on a line."""
+    if not groups:
+        return ""
     rows = "".join(
-        f'<tr><td class="f">{html.escape(item.file or "the whole dataset")}{f":{item.line}" if item.line else ""}</td>'
-        f"<td>{html.escape(item.got)}</td><td>{html.escape(item.expected)}</td></tr>"
+        f'<tr><td><span class="tag {items[0].severity}">{items[0].severity}</span></td>'
+        f'<td><a href="#{html.escape(code)}"><code>{html.escape(code)}</code></a></td>'
+        f'<td>{html.escape(RULES[code].expected)}</td><td class="n">{len(items):,}</td></tr>'
+        for code, items in groups.items()
+    )
+    return f'<div class="card">{_table(("severity", "rule", "expected", "findings"), rows)}</div>'
+
+
+def _section(code: str, items: Sequence[Finding], source: Source) -> str:
+    differs = any(item.expected != RULES[code].expected for item in items)
+    rows = "".join(
+        f'<tr><td class="file">{html.escape(item.file or "the whole dataset")}{f":{item.line}" if item.line else ""}</td>'
+        f"<td>{html.escape(item.got)}</td>{f'<td>{html.escape(item.expected)}</td>' if differs else ''}</tr>"
         for item in items[:ROWS_SHOWN]
     )
-    more = (
-        f'<tr><td colspan="3">and {len(items) - ROWS_SHOWN} more in findings.json</td></tr>' if len(items) > ROWS_SHOWN else ""
-    )
+    rest = len(items) - ROWS_SHOWN
+    if rest > 0:
+        rows += f'<tr><td colspan="3" class="more">and {rest:,} more in findings.json and findings.parquet</td></tr>'
+    first = items[0]
     is_open = " open" if first.severity == "error" or len(items) <= 20 else ""
+    pictures = "".join(_figures(code, items, source))
     return (
-        f'<details{is_open}><summary><span class="tag {first.severity}">{first.severity}</span>'
-        f'<code>{html.escape(code)}</code><span class="n">{len(items)}</span></summary>'
-        f'<p class="remedy">{html.escape(first.remedy)}</p><div class="scroll"><table>'
-        f"<tr><th>where</th><th>got</th><th>expected</th></tr>{rows}{more}</table></div></details>"
+        f'<details id="{html.escape(code)}"{is_open}><summary><span class="tag {first.severity}">{first.severity}</span>'
+        f'<h2><code>{html.escape(code)}</code></h2><span class="n">{_many(len(items), "finding")}</span></summary>'
+        f"<dl><dt>expected</dt><dd>{html.escape(RULES[code].expected)}</dd>"
+        f"<dt>to do</dt><dd>{html.escape(first.remedy)}</dd></dl>"
+        f"{f'<div class=pictures>{pictures}</div>' if pictures else ''}"
+        f"{_table(('where', 'got', 'expected')[: 3 if differs else 2], rows)}</details>"
     )
+
+
+def _set_aside(findings: Sequence[Finding], quarantined: Sequence[str]) -> str:
+    """What was set aside, and why."""
+    if not quarantined:
+        return ""
+    reasons: dict[str, list[Finding]] = {name: [] for name in quarantined}
+    for item in findings:
+        name = item.image_id or item.file
+        if item.severity == "error" and len(reasons.get(name, [None] * REASONS_SHOWN)) < REASONS_SHOWN:
+            reasons[name].append(item)
+    rows = "".join(
+        f'<tr><td class="file">{html.escape(name)}</td>'
+        f"<td>{html.escape('; '.join(f'{item.code}: {item.got}' for item in items))}</td></tr>"
+        for name, items in list(reasons.items())[:ROWS_SHOWN]
+    )
+    if len(quarantined) > ROWS_SHOWN:
+        rows += f'<tr><td colspan="2" class="more">and {len(quarantined) - ROWS_SHOWN:,} more in findings.json</td></tr>'
+    return (
+        f'<details open><summary><h2>Set aside</h2><span class="n">{_many(len(quarantined), "sample")}</span></summary>'
+        f"{_table(('sample', 'why'), rows)}</details>"
+    )
+
+
+def _figures(code: str, items: Sequence[Finding], source: Source) -> Iterator[str]:
+    """Pictures of the first images that break a rule; of those that are alike, beside one another."""
+    shown: set[str] = set()
+    for item in items[: 4 * PICTURES_SHOWN]:  # not each can be shown
+        for path, caption, boxes, size in _images_of(code, item, source):
+            picture = b"" if len(shown) == PICTURES_SHOWN or caption in shown else _picture(source, path, boxes, size)
+            if picture:
+                shown.add(caption)
+                alt = f"{path}{', the box marked' if boxes else ''}"
+                yield (
+                    f'<figure><div class="frame"><img alt="{html.escape(alt)}" src="data:image/jpeg;base64,'
+                    f'{b64encode(picture).decode()}"></div><figcaption>{html.escape(caption)}</figcaption></figure>'
+                )
+
+
+def _images_of(code: str, item: Finding, source: Source) -> Iterator[tuple[str, str, list[list[float]], tuple[int, int]]]:
+    """Path, caption, boxes xyxy in pixels and upright size of the images that a finding is about."""
+    images, objects = source.tables.images, source.tables.objects
+    rows = images[images["image_id"] == item.image_id] if item.image_id else images.iloc[:0]
+    if rows.empty:
+        if item.file[item.file.rfind(".") :].lower() in SUFFIXES:
+            yield item.file, item.file, [], (0, 0)
+        return
+    if code in _ALIKE:
+        rows = images[images["group"] == rows["group"].iloc[0]].sort_values(["split", "image_id"]).iloc[:PICTURES_SHOWN]
+    boxes: list[list[float]] = []
+    if item.got.startswith("box "):
+        own = objects.loc[(objects["image_id"] == item.image_id) & objects["xmin"].notna(), BOX]
+        texts = own.map("{:g}".format).agg(", ".join, axis=1) if len(own) else pd.Series(dtype=str)
+        boxes = own[[item.got.startswith(f"box {text} ") for text in texts]].drop_duplicates().to_numpy().tolist()
+    for row in rows.itertuples():
+        caption = f"{row.path}{f' ({row.split})' if row.split else ''}" if code in _ALIKE else f"{row.path}"
+        yield str(row.path), f"{caption} {item.got.partition(' (')[0]}" if boxes else caption, boxes, (row.width, row.height)
+
+
+def _picture(source: Source, path: str, boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> bytes:
+    """A JPEG of `SIDE_PX` at most on each side, upright, with boxes; empty where the image cannot be shown."""
+    try:
+        with Image.open(source.root / path, formats=FORMATS) as image:
+            if image.width * image.height > source.max_pixels or image.mode.startswith(("I", "F")):
+                return b""
+            image.draft("RGB", (2 * SIDE_PX, 2 * SIDE_PX))
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            scale = min(SIDE_PX / max(upright.size), ENLARGED)
+            small = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
+            picture = upright.resize(small, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
+    except BROKEN:
+        return b""
+    pen = ImageDraw.Draw(picture)
+    for box in boxes:
+        x, y = (picture.width / size[0], picture.height / size[1])
+        left, right = sorted(min(max(value * x, 0), picture.width - 1) for value in box[::2])
+        top, bottom = sorted(min(max(value * y, 0), picture.height - 1) for value in box[1::2])
+        for grow, colour in zip((2, 1), _MARK, strict=True):
+            pen.rectangle((left - grow, top - grow, right + grow, bottom + grow), outline=colour, width=2)
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=QUALITY)
+    return data.getvalue()
+
+
+def _table(heads: Sequence[str], rows: str) -> str:
+    columns = "".join(f'<th scope="col"{" class=n" if head == "findings" else ""}>{head}</th>' for head in heads)
+    return f'<div class="scroll"><table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _many(number: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"

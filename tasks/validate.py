@@ -1,21 +1,18 @@
 """validate: reads the dataset into the canonical tables, and says what is wrong with it."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 from pydantic import Field
 
 from sightline.errors import AnswerIsNo
-from tasks import findings, formats, schema, stage
+from tasks import duplicates, findings, formats, scan, schema, stage
 from tasks.expectations import check_tables
 from tasks.findings import Finding, finding
-from tasks.findings_page import write_page
-from tasks.images import find_defect
-from tasks.progress import track
+from tasks.findings_page import Source, write_page
+from tasks.image_rules import check_foreign, check_images
 from tasks.provenance import write_provenance
 from tasks.tables import Tables
 
@@ -42,26 +39,21 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
         AnswerIsNo: There are errors, and they are not to be set aside or concern the whole dataset.
     """
     dataset = config.dataset
-    name = formats.detect(paths.raw, dataset.format)
-    reading = formats.load(name).read(paths.raw)
-    found = [
-        *reading.findings,
-        *check_pixels(paths.raw, reading.tables, config.validate_.max_pixels),
-        *check_tables(reading.tables),
-    ]
+    name, tables, found = look_at(paths.raw, dataset.format, config.validate_.max_pixels)
     errors = sorted(item for item in found if item.severity == "error")
-    tables, quarantined = reading.tables, []
+    source = Source(paths.raw, tables, config.validate_.max_pixels)
+    quarantined: list[str] = []
     if config.validate_.on_error == "quarantine":
-        quarantined = sorted({item.image_id or item.file for item in errors if item.file})
+        errors, aside = [item for item in errors if is_of_all(item)], [item for item in errors if not is_of_all(item)]
+        quarantined = sorted({item.image_id or item.file for item in aside})
         tables = without(tables, quarantined)
-        errors = [item for item in errors if not item.file]
     if tables.images.empty or tables.classes.empty:
         errors.append(finding("dataset.empty", f"{len(tables.images)} images of {len(tables.classes)} classes"))
         found.append(errors[-1])
     tables.write(paths.tables)
     write_provenance(paths.tables, dataset.name, dataset.source, name)
     findings.write(found, paths.report, quarantined)
-    write_page(found, paths.report / "findings.html", quarantined)
+    write_page(found, paths.report / "findings.html", quarantined, source, stops=bool(errors))
     if errors:
         files = len({item.file for item in errors})
         place = "reports/validate/findings.html"
@@ -73,28 +65,38 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
     }  # fmt: skip
 
 
-def check_pixels(raw: Path, tables: Tables, max_pixels: int) -> list[Finding]:
-    """Decodes every image that is not too large, in threads."""
-    found = []
-    rows = []
-    for row in tables.images.itertuples():
-        if int(row.width) * int(row.height) > max_pixels:
-            found.append(finding("image.too_large", f"{row.width}x{row.height}", str(row.path), 0, str(row.image_id)))
-        else:
-            rows.append(row)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        defects = pool.map(lambda row: find_defect(raw / str(row.path)), rows)
-        for row, defect in zip(rows, track(defects, "validate", len(rows), "images"), strict=True):
-            if defect is not None:
-                found.append(finding("image.unreadable", defect, str(row.path), 0, str(row.image_id)))
-    return found
+def look_at(root: Path, name: str, max_pixels: int, *, decode: bool = True) -> tuple[str, Tables, list[Finding]]:
+    """The name of the dataset's format, where it is `auto`, its tables, and all that is wrong with it."""
+    name = formats.detect(root, name)
+    module = formats.load(name)
+    scans = scan.scan(root, module.image_files(root), max_pixels, decode=decode)
+    reading = module.read(root, scans)
+    alike = duplicates.find(scans.values(), root, max_pixels)
+    images = reading.tables.images
+    group = images["hash"].map(lambda digest: alike.near.get(digest, digest))
+    tables = replace(reading.tables, images=images.assign(group=group))
+    found = [
+        *reading.findings,
+        *check_images(list(scans.values())),
+        *check_foreign(scan.walk(root, root)),
+        *check_tables(tables, alike),
+    ]
+    return name, tables, found
+
+
+def is_of_all(item: Finding) -> bool:
+    """Whether a finding is about the whole dataset, or about a file that holds the labels of many images."""
+    return not item.file or (not item.image_id and item.code.startswith(("json.", "coco.part_missing")))
 
 
 def without(tables: Tables, image_ids: Sequence[str]) -> Tables:
     """The tables without some images and their objects; classes that only they had go with them."""
     images = tables.images[~tables.images["image_id"].isin(image_ids)]
     objects = tables.objects[~tables.objects["image_id"].isin(image_ids)]
-    kept = tables.classes[tables.classes["id"].isin(objects["label"])].sort_values("id")
+    lost = set(tables.objects["label"]) - set(objects["label"])
+    if not lost:
+        return Tables(images, objects, tables.classes)
+    kept = tables.classes[~tables.classes["id"].isin(lost)].sort_values("id")
     ids = pd.Series(range(len(kept)), index=kept["id"].to_numpy())
     return Tables(images, objects.assign(label=objects["label"].map(ids)), kept.assign(id=range(len(kept))))
 

@@ -2,17 +2,25 @@
 
 import io
 import json
+import re
+import shutil
+import zlib
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from datasets import annotation, class_folders, picture, voc
-from PIL import Image
+from datasets import annotation, class_folders, coco, masks, picture, voc, yolo
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance, ImageFilter
 
 from sightline.errors import AnswerIsNo
-from tasks import stage, validate
+from tasks import expectations, stage, validate
+from tasks.rules import RULES
 from tasks.schema import parse
 
 ROOT = Path(__file__).parents[2]
@@ -20,9 +28,9 @@ ANNOTATION = "<annotation><filename>005.jpg</filename><size><width>64</width><he
 OBJECT = "<object><name>cat</name><bndbox><xmin>{}</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
 
 
-def run(root: Path, out: Path, **settings: object) -> stage.Metrics:
+def run(root: Path, out: Path, **values: object) -> stage.Metrics:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    data = {"dataset": params["dataset"] | {"format": "auto"}, "validate": params["validate"] | settings}
+    data = {"dataset": params["dataset"] | {"format": "auto"}, "validate": params["validate"] | values}
     return validate.validate(validate.Paths(root, out / "tables", out / "report"), parse(validate.Config, data)) or {}
 
 
@@ -31,7 +39,16 @@ def findings(out: Path) -> list[dict[str, object]]:
     return rows
 
 
-@pytest.mark.parametrize("make", [voc, class_folders])
+def split_folders(root: Path) -> Path:
+    """Clean class folders of two classes, in splits."""
+    for number, (split, images) in enumerate({"train": 12, "val": 6, "test": 6}.items()):
+        for name, start in (("cat", 0), ("dog", 1000)):
+            for index in range(images):
+                picture(root / split / name / f"{index:03}.png", start + 100 * number + index)
+    return root
+
+
+@pytest.mark.parametrize("make", [voc, class_folders, split_folders, yolo, coco, masks])
 def test_a_clean_dataset_has_no_finding(make: Callable[[Path], Path], tmp_path: Path) -> None:
     metrics = run(make(tmp_path / "data"), tmp_path)
     assert (metrics["errors"], metrics["warnings"]) == (0, 0)
@@ -63,6 +80,110 @@ def xml(text: str) -> Callable[[Path], None]:
 
 def boxes(*objects: tuple[str, float, float, float, float], size: tuple[int, int] = (64, 48)) -> Callable[[Path], None]:
     return lambda root: annotation(root / "Annotations/005.xml", list(objects), size)
+
+
+def grainy(root: Path) -> Path:
+    """Class folders of two classes, sharp images."""
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for index in range(12):
+            Image.fromarray(rng.integers(0, 255, (48, 64, 3), np.uint8)).save(root / name / f"{index:03}.jpg")
+    return root
+
+
+def replaced(change: Callable[[Image.Image], Image.Image], suffix: str = "jpg", **values: object) -> Callable[[Path], None]:
+    """Changes an image of class folders."""
+
+    def plant(root: Path) -> None:
+        path = root / "cat/005.jpg"
+        image = Image.open(path).convert("RGB")
+        image.load()
+        path.unlink()
+        change(image).save(path.with_suffix(f".{suffix}"), **values)
+
+    return plant
+
+
+def animated(suffix: str) -> Callable[[Path], None]:
+    def plant(root: Path) -> None:
+        image = Image.open(root / "cat/005.jpg").convert("RGB")
+        (root / "cat/005.jpg").unlink()
+        image.save(root / f"cat/005.{suffix}", save_all=True, append_images=[image.rotate(90)])
+
+    return plant
+
+
+def clear(image: Image.Image) -> Image.Image:
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
+
+
+def text(name: str, data: bytes) -> Callable[[Path], None]:
+    def plant(root: Path) -> None:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+
+    return plant
+
+
+def moved(source: str, target: str) -> Callable[[Path], None]:
+    def plant(root: Path) -> None:
+        (root / target).parent.mkdir(parents=True, exist_ok=True)
+        (root / source).rename(root / target)
+
+    return plant
+
+
+def saved_again(source: str, target: str) -> Callable[[Path], None]:
+    def plant(root: Path) -> None:
+        Image.open(root / source).convert("RGB").save(root / target, quality=85)
+
+    return plant
+
+
+def nearly(source: str, target: str) -> Callable[[Path], None]:
+    def plant(root: Path) -> None:
+        image = Image.open(root / source).convert("RGB")
+        image.resize((image.width * 2, image.height * 2), Image.Resampling.BICUBIC).save(root / target)
+
+    return plant
+
+
+def copied(source: str, target: str) -> Callable[[Path], None]:
+    return lambda root: (root / target).write_bytes((root / source).read_bytes()) and None
+
+
+def both(*plants: Callable[[Path], None]) -> Callable[[Path], None]:
+    def plant(root: Path) -> None:
+        for each in plants:
+            each(root)
+
+    return plant
+
+
+def png_named_jpg(root: Path) -> None:
+    picture(root / "cat/005.png", 5)
+    (root / "cat/005.png").rename(root / "cat/005.jpg")
+
+
+def sixteen_bits(root: Path) -> None:
+    (root / "cat/005.jpg").unlink()
+    Image.fromarray(np.linspace(0, 65_535, 64 * 48).reshape(48, 64).astype(np.uint16)).save(root / "cat/005.png")
+
+
+def many(name: str, images: int) -> Callable[[Path], None]:
+    def plant(root: Path) -> None:
+        for index in range(images):
+            picture(root / name / f"{index:04}.jpg", zlib.crc32(name.encode()) + index)
+
+    return plant
+
+
+def only(root: Path, split: str, images: int) -> None:
+    for name in ("cat", "dog"):
+        for path in sorted((root / split / name).iterdir())[images:]:
+            path.unlink()
 
 
 def copy_image(root: Path, source: str, target: str) -> None:
@@ -102,6 +223,62 @@ WARNINGS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "unknown name in a list": ("split.unknown_image", lambda root: (root / "ImageSets/Main/val.txt").open("a").write("777\n")),
     "the same picture twice": ("image.duplicate", lambda root: copy_image(root, "005", "006")),
 }
+
+
+PLANTED: dict[str, tuple[Callable[[Path], Path], str, Callable[[Path], object]]] = {
+    "another suffix": (class_folders, "image.suffix", png_named_jpg),
+    "a format that is not read": (class_folders, "image.foreign", text("cat/100.heic", b"heic")),
+    "a GIF that moves": (class_folders, "image.animated", animated("gif")),
+    "a WebP that moves": (class_folders, "image.animated", animated("webp")),
+    "a PNG that moves": (class_folders, "image.animated", animated("png")),
+    "a TIFF with pages": (class_folders, "image.animated", animated("tif")),
+    "turned": (class_folders, "image.oriented", lambda root: picture(root / "cat/005.jpg", 5, exif_orientation=6)),
+    "CMYK": (class_folders, "image.cmyk", replaced(lambda image: image.convert("CMYK"))),
+    "transparent": (class_folders, "image.alpha", replaced(clear, "png")),
+    "grey of 16 bits": (class_folders, "image.deep", sixteen_bits),
+    "of few pixels": (class_folders, "image.tiny", lambda root: picture(root / "cat/005.jpg", 5, (16, 12))),
+    "constant": (class_folders, "image.blank", replaced(lambda image: Image.new("RGB", image.size, (90, 20, 20)))),
+    "dark": (class_folders, "image.dark", replaced(lambda image: ImageEnhance.Brightness(image).enhance(0.1))),
+    "bright": (class_folders, "image.bright", replaced(lambda image: image.point(lambda value: 240 + value // 17))),
+    "blurred": (grainy, "image.blurred", replaced(lambda image: image.filter(ImageFilter.GaussianBlur(3)))),
+    "far larger": (class_folders, "image.odd_size", lambda root: picture(root / "cat/005.jpg", 5, (640, 480))),
+    "far wider": (class_folders, "image.odd_size", lambda root: picture(root / "cat/005.jpg", 5, (320, 48))),
+    "saved again": (class_folders, "image.copy", saved_again("cat/005.jpg", "cat/100.png")),
+    "near": (class_folders, "image.near", nearly("cat/005.jpg", "cat/100.jpg")),
+    "saved again under another class": (class_folders, "class.conflict", saved_again("cat/005.jpg", "dog/100.png")),
+    "a folder without images": (class_folders, "class.empty_folder", text("bird/notes.txt", b"")),
+    "a folder in a class": (class_folders, "class.nested", moved("cat/005.jpg", "cat/old/005.jpg")),
+    "a split beside classes": (class_folders, "class.split_folder", many("test/cat", 12)),
+    "names alike": (class_folders, "class.similar", many("CAT", 12)),
+    "one class in twenty": (class_folders, "class.imbalance", many("bird", 700)),
+    "the same in two splits": (split_folders, "split.leak", copied("train/cat/005.png", "val/cat/100.png")),
+    "saved again in two splits": (split_folders, "split.copy", saved_again("train/cat/005.png", "val/cat/100.jpg")),
+    "near in two splits": (split_folders, "split.near", nearly("train/cat/005.png", "test/cat/100.png")),
+    "a class that train lacks": (split_folders, "class.not_in_train", both(many("val/bird", 5), many("test/bird", 6))),
+    "a class that val lacks": (split_folders, "class.not_in_split", both(many("train/bird", 12), many("test/bird", 6))),
+    "no val": (split_folders, "split.empty", lambda root: shutil.rmtree(root / "val")),
+    "a small test": (split_folders, "split.few", lambda root: only(root, "test", 2)),
+}  # fmt: skip
+BESIDE = {"class.not_in_train": {"class.few"}, "class.conflict": {"image.copy"}}
+"""What else is true of the planted dataset."""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("name", PLANTED)
+def test_what_is_planted_is_found_alone(name: str, tmp_path: Path) -> None:
+    make, code, plant = PLANTED[name]
+    root = make(tmp_path / "data")
+    plant(root)
+    if RULES[code].severity == "error":
+        with pytest.raises(AnswerIsNo):
+            run(root, tmp_path)
+    else:
+        assert run(root, tmp_path)["errors"] == 0
+    found = findings(tmp_path)
+    assert {row["code"] for row in found} - BESIDE.get(code, set()) == {code}
+    assert all(row["got"] and row["remedy"] for row in found)
+    if code in ("image.near", "split.near"):
+        assert len(found) == 1
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -177,7 +354,7 @@ def test_quarantine_lists_what_it_sets_aside(tmp_path: Path) -> None:
     run(root, tmp_path, on_error="quarantine")
     summary = json.loads((tmp_path / "report/findings.json").read_text())
     assert summary["quarantined"] == ["JPEGImages/005"]
-    assert "samples set aside" in (tmp_path / "report/findings.html").read_text()
+    assert "sample set aside" in (tmp_path / "report/findings.html").read_text()
 
 
 def test_a_copy_in_train_is_set_aside_and_the_one_in_val_is_kept(tmp_path: Path) -> None:
@@ -196,8 +373,74 @@ def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_it_shows(tmp_pat
         run(root, tmp_path)
     page = (tmp_path / "report/findings.html").read_text()
     assert "<script" not in page
-    assert "http" not in page
+    assert "://" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_the_page_shows_the_box_and_the_images_that_are_alike(tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    boxes(("cat", 30, 1, 20, 20))(root)
+    copy_image(root, "010", "022")
+    (root / "JPEGImages/007.jpg").write_bytes(b"no image")
+    with pytest.raises(AnswerIsNo):
+        run(root, tmp_path)
+    page = (tmp_path / "report/findings.html").read_text()
+    assert re.findall(r'alt="([^"]*)"', page) == [
+        "JPEGImages/005.jpg, the box marked", "JPEGImages/010.jpg", "JPEGImages/022.jpg",
+    ]  # fmt: skip
+    pictures = [Image.open(io.BytesIO(b64decode(data))) for data in re.findall(r"base64,([^\"]+)", page)]
+    assert [image.size for image in pictures] == [(160, 120)] * 3
+    assert all(image.format == "JPEG" for image in pictures)
+    assert "The pipeline stops here" in page
+
+
+def test_the_page_caps_what_it_shows_and_counts_all(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "data", 120)
+    for index in range(110):
+        picture(root / f"cat/{index:03}.jpg", index, exif_orientation=3)
+    run(root, tmp_path)
+    page = (tmp_path / "report/findings.html").read_text()
+    assert "110 findings" in page
+    assert "and 10 more in findings.json" in page
+    assert page.count("<img") == 6
+    assert len(pd.read_parquet(tmp_path / "report/findings.parquet")) == 110
+
+
+def test_the_page_says_why_a_sample_is_set_aside(tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    boxes(("cat", 30, 1, 20, 20))(root)
+    run(root, tmp_path, on_error="quarantine")
+    page = (tmp_path / "report/findings.html").read_text()
+    assert "goes on without 1 sample" in page
+    assert re.search(r"JPEGImages/005</td><td>box\.inverted: box 29, 0, 20, 20", page)
+
+
+def test_an_error_of_the_whole_dataset_fails_quarantine_too(tmp_path: Path) -> None:
+    root = split_folders(tmp_path / "data")
+    many("val/bird", 5)(root)
+    with pytest.raises(AnswerIsNo, match="class bird with no object in train"):
+        run(root, tmp_path, on_error="quarantine")
+
+
+def test_a_broken_image_leaves_the_one_of_the_same_stem(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "data")
+    (root / "cat/005.png").write_bytes(b"no image")
+    assert run(root, tmp_path, on_error="quarantine")["images"] == 60
+
+
+def test_near_duplicates_share_a_group(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "data")
+    nearly("cat/005.jpg", "cat/100.jpg")(root)
+    run(root, tmp_path)
+    images = pd.read_parquet(tmp_path / "tables/images.parquet").set_index("image_id")
+    pair = images.loc[["cat/005", "cat/100"]]
+    assert set(pair["group"]) == {min(pair["hash"])}
+    rest = images.drop(["cat/005", "cat/100"])
+    assert (rest["group"] == rest["hash"]).all()
+
+
+def test_many_images_are_scanned_while_a_library_is_imported(tmp_path: Path) -> None:
+    assert run(class_folders(tmp_path / "data", 100), tmp_path)["images"] == 200
 
 
 def test_findings_are_written_as_a_table_too(tmp_path: Path) -> None:
@@ -231,3 +474,39 @@ def test_a_bomb_of_pixels_is_not_decoded(tmp_path: Path) -> None:
 def test_real_datasets_have_no_error(name: str, images: int, objects: int, real_data: Path, tmp_path: Path) -> None:
     metrics = run(real_data / name, tmp_path)
     assert (metrics["images"], metrics["objects"], metrics["errors"]) == (images, objects, 0)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    values=st.lists(st.one_of(st.none(), st.floats(-2, 2), st.sampled_from([0.0, 1.0, -1.0])), min_size=1, max_size=8),
+    least=st.sampled_from([None, 0.0, 1.0]),
+    most=st.sampled_from([None, 0.0, 1.0]),
+    is_open=st.booleans(),
+)
+def test_the_first_look_agrees_with_great_expectations(
+    values: list[float | None], least: float | None, most: float | None, is_open: bool
+) -> None:
+    assume(least is not None or most is not None)
+    assume(least is None or most is None or least < most)
+    bound = expectations.Bound("box.edge", "x", least, most, is_open and least is not None)
+    frame = pd.DataFrame({"x": pd.Series(values, dtype="float64")})
+    asked = expectations._validate("frame", frame, [bound])
+    assert asked["box.edge"] == frame.index[bound.breaks(frame)].tolist()
+
+
+def test_quarantine_keeps_classes_that_nothing_was_lost_of(tmp_path: Path) -> None:
+    root = coco(tmp_path / "data")
+    path = root / "annotations/instances_train.json"
+    content = json.loads(path.read_text())
+    content["categories"].insert(0, {"id": 0, "name": "unused"})
+    path.write_text(json.dumps(content))
+    (root / "images/train/005.jpg").write_bytes(b"")
+    run(root, tmp_path, on_error="quarantine")
+    assert "unused" in set(pd.read_parquet(tmp_path / "tables/classes.parquet")["name"])
+
+
+def test_a_broken_file_of_all_labels_cannot_be_set_aside(tmp_path: Path) -> None:
+    root = coco(tmp_path / "data")
+    (root / "annotations/instances_val.json").write_text('{"images": [], "annotations": [], "categories": [')
+    with pytest.raises(AnswerIsNo, match=r"instances_val\.json"):
+        run(root, tmp_path, on_error="quarantine")
