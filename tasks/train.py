@@ -1,14 +1,17 @@
 """train: the baseline, trained by its family and measured on the validation split."""
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sightline.errors import SightlineError
 from tasks import models, stage
 from tasks.evaluate import Evaluation, evaluate_checkpoint
 from tasks.progress import Progress
+from tasks.provenance import METADATA_FILE
 from tasks.schema import Model, Section, Train
 from tasks.tables import Dataset, Sample
 
@@ -32,7 +35,17 @@ class Config(Section):
 
 
 def train(paths: Paths, config: Config) -> stage.Metrics:
-    """Writes the checkpoint folder `model`, and the report: results.csv and pictures."""
+    """Writes the checkpoint folder `model`, and the report: results.csv and pictures.
+
+    Raises:
+        SightlineError: The model is for another task than the dataset.
+    """
+    labelled_for = json.loads((paths.fingerprint / METADATA_FILE).read_text(encoding="utf-8"))["task"]
+    if labelled_for != config.model.task:
+        raise SightlineError(
+            f"model: {config.model.name} is for the task {config.model.task}, and the dataset is labelled for {labelled_for}: "
+            f"choose a model for {labelled_for}, or another dataset"
+        )
     dataset = Dataset.read(paths.raw, paths.dataset)
     family = models.load(config.model, dataset.classes)
     for folder in (paths.model, paths.report):

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from blake3 import blake3
 
 from sightline.contract import dump_json
-from tasks import schema, splits, stage
-from tasks.images import Header, read_header, write_upright
+from tasks import pixels, schema, splits, stage
 from tasks.provenance import PROVENANCE_FILE
 from tasks.rules import TINY_PX
 from tasks.tables import BOX, SPLITS, Tables
+from tasks.transform_masks import convert_masks
 
 
 @dataclass(frozen=True)
@@ -36,17 +35,19 @@ def transform(paths: Paths, config: Config) -> stage.Metrics:
     source = Tables.read(paths.tables)
     fixes: list[dict[str, str]] = []
     images = source.images.copy()
-    images["split"] = splits.assign(images, config.transform)
+    images["split"], origins = splits.assign(images, source.objects, config.transform)
     moved = source.images["split"] != images["split"]
     for row in source.images[moved & (source.images["split"] != "")].itertuples():
         fixes.append(_fix(row, "split", f"{row.split} to {images.loc[row.Index, 'split']}"))
     images = images[images["split"] != ""]
-    images = upright(images, paths.raw, paths.out, fixes)
+    images, classes = convert_masks(images, source.classes, paths.raw, paths.out, config.transform.max_side, fixes)
     objects = clip(source.objects[source.objects["image_id"].isin(images["image_id"])], images, fixes)
-    tables = Tables(images, objects, source.classes)
+    images, objects = pixels.rewrite(images, objects, paths.raw, paths.out, config.transform.max_side, fixes)
+    tables = Tables(images, objects, classes)
     tables.write(paths.out)
     by_split = {name: sorted(images.loc[images["split"] == name, "image_id"]) for name in SPLITS}
-    (paths.out / "splits.json").write_text(dump_json(by_split), encoding="utf-8")
+    persisted = {"origins": origins, "seed": config.transform.seed, "splits": by_split}
+    (paths.out / "splits.json").write_text(dump_json(persisted), encoding="utf-8")
     fixes.sort(key=lambda fix: (fix["fix"], fix["image_id"], fix["what"]))
     (paths.out / "fixes.json").write_text(dump_json(fixes), encoding="utf-8")
     shutil.copyfile(paths.tables / PROVENANCE_FILE, paths.out / PROVENANCE_FILE)
@@ -54,32 +55,29 @@ def transform(paths: Paths, config: Config) -> stage.Metrics:
 
 
 def clip(objects: pd.DataFrame, images: pd.DataFrame, fixes: list[dict[str, str]]) -> pd.DataFrame:
-    """Clips boxes to their images; drops repeated objects, and those that are too small then."""
-    repeated = objects.duplicated(["image_id", "label", *BOX]) & objects["xmin"].notna()
+    """Clips boxes and polygons to their images; drops repeated objects, and those that are too small then."""
+    shapes = objects["polygons"].map(_text).str.cat(objects["rle"].map(_text), sep="|")
+    keys = objects[["image_id", "label", *BOX, "iscrowd"]].assign(shape=shapes)
+    repeated = keys.duplicated() & objects["xmin"].notna()
     size = objects[["image_id"]].merge(images[["image_id", "width", "height"]], on="image_id", how="left")
     limits = size[["width", "height", "width", "height"]].to_numpy(np.float64)
     clipped = objects.copy()
     clipped[BOX] = np.clip(objects[BOX].to_numpy(np.float64), 0.0, limits)
     small = np.minimum(clipped["xmax"] - clipped["xmin"], clipped["ymax"] - clipped["ymin"]) < TINY_PX
     changed = (clipped[BOX] != objects[BOX]).any(axis=1) & objects["xmin"].notna()
+    clipped["polygons"] = [
+        None if polygons is None else [np.clip(each, 0.0, np.resize(limit[:2], len(each))) for each in polygons]
+        for polygons, limit in zip(objects["polygons"], limits, strict=True)
+    ]
     for mask, name in ((repeated, "repeated"), (small & ~repeated, "too small"), (changed & ~small & ~repeated, "clipped")):
         for row in objects[mask].itertuples():
             fixes.append(_fix(row, name, f"{row.file}:{row.line}: {row.xmin:g}, {row.ymin:g}, {row.xmax:g}, {row.ymax:g}"))
     return clipped[~(repeated | small)]
 
 
-def upright(images: pd.DataFrame, raw: Path, out: Path, fixes: list[dict[str, str]]) -> pd.DataFrame:
-    """Writes an upright copy of each image that has an EXIF orientation."""
-    rows = []
-    for row in images.to_dict("records"):
-        header = read_header(raw / row["path"])
-        if isinstance(header, Header) and header.orientation != 1:
-            path = f"images/{row['image_id']}.png"
-            write_upright(raw / row["path"], out / path)
-            fixes.append({"fix": "upright", "image_id": row["image_id"], "what": f"EXIF orientation {header.orientation}"})
-            row |= {"store": "dataset", "path": path, "hash": blake3((out / path).read_bytes()).hexdigest()}
-        rows.append(row)
-    return pd.DataFrame(rows, columns=images.columns)
+def _text(shape: object) -> str:
+    """A shape, to be compared; empty where there is none."""
+    return "" if shape is None or isinstance(shape, float) else str(shape)
 
 
 def _fix(row: "object", name: str, what: str) -> dict[str, str]:

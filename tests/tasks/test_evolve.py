@@ -11,10 +11,12 @@ import pytest
 import yaml
 
 from sightline.contract import ModelDescription
+from sightline.errors import SightlineError
 from tasks import evolve as module
 from tasks import schema, strategies
 from tasks.evolve import Config, Paths, best_of, evolve, proposals
 from tasks.models import WEIGHTS_FILE, DivergedError, Family
+from tasks.provenance import METADATA_FILE
 from tasks.train import Config as TrainConfig
 from tasks.train import Paths as TrainPaths
 from tasks.train import train
@@ -43,6 +45,7 @@ def paths(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp(file)
     dataset = tiny_data.dataset(folder, tiny_data.model(file).task)
     (folder / "work").mkdir()
+    (folder / METADATA_FILE).write_text(json.dumps({"task": tiny_data.model(file).task}))
     given = TrainPaths(dataset.raw, dataset.root, folder, folder / "baseline", folder / "train", folder / "work")
     settings = config(file)
     metrics = train(given, TrainConfig(model=settings.model, train=settings.train))
@@ -50,6 +53,17 @@ def paths(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     written = {path.name for path in (folder / "train").iterdir()}
     assert {"results.csv", "results.png", "confusion_matrix.png", "predictions.png"} <= written
     return file, Paths(dataset.raw, dataset.root, folder / "baseline", folder / "x", folder / "x", folder / "x")
+
+
+def test_a_model_for_another_task_is_refused(paths: tuple[str, Paths], tmp_path: Path) -> None:
+    file, given = paths
+    (tmp_path / METADATA_FILE).write_text('{"task": "semantic"}')
+    settings = config(file)
+    wrong = TrainPaths(given.raw, given.dataset, tmp_path, tmp_path / "model", tmp_path / "report", tmp_path / "work")
+    message = rf"is for the task {settings.model.task}, and the dataset is labelled for semantic"
+    with pytest.raises(SightlineError, match=message):
+        train(wrong, TrainConfig(model=settings.model, train=settings.train))
+    assert not (tmp_path / "model").exists()
 
 
 def at(paths: Paths, folder: Path) -> Paths:

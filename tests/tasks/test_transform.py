@@ -1,3 +1,4 @@
+import itertools
 import json
 from pathlib import Path
 
@@ -5,12 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from datasets import class_folders, picture, voc
+from datasets import annotation, class_folders, masks, picture, voc
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from test_validate import run as run_validate
 
 from sightline.errors import SightlineError
+from tasks import pixels as pixels_module
 from tasks import splits, stage, transform
+from tasks.masks import decode_rle, encode_rle
 from tasks.provenance import read_provenance
 from tasks.schema import Transform, parse
 from tasks.tables import Dataset
@@ -18,10 +23,10 @@ from tasks.tables import Dataset
 ROOT = Path(__file__).parents[2]
 
 
-def run(root: Path, out: Path, **settings: object) -> stage.Metrics:
+def run(root: Path, out: Path, **values: object) -> stage.Metrics:
     run_validate(root, out)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    data = {"transform": params["transform"] | settings}
+    data = {"transform": params["transform"] | values}
     return transform.transform(transform.Paths(root, out / "tables", out / "dataset"), parse(transform.Config, data)) or {}
 
 
@@ -47,8 +52,6 @@ def test_a_rotated_image_is_written_upright(tmp_path: Path) -> None:
 
 
 def test_boxes_are_clipped_to_the_image(tmp_path: Path) -> None:
-    from datasets import annotation
-
     root = voc(tmp_path / "data")
     annotation(root / "Annotations/005.xml", [("cat", 40, 1, 66, 50)])
     run(root, tmp_path)
@@ -57,18 +60,25 @@ def test_boxes_are_clipped_to_the_image(tmp_path: Path) -> None:
 
 
 def frame(hashes: list[str]) -> pd.DataFrame:
-    return pd.DataFrame({"image_id": [f"i{index}" for index in range(len(hashes))], "split": "", "hash": hashes})
+    return pd.DataFrame(
+        {"image_id": [f"i{index}" for index in range(len(hashes))], "split": "", "hash": hashes, "group": hashes}
+    )
 
 
-SETTINGS = Transform(splits="auto", val=0.2, test=0.2, seed=0)
+SETTINGS = Transform(splits="auto", val=0.2, test=0.2, seed=0, max_side=None)
+NO_OBJECTS = pd.DataFrame({"image_id": [], "label": []})
+
+
+def assign(images: pd.DataFrame, config: Transform, objects: pd.DataFrame = NO_OBJECTS) -> pd.Series:
+    return splits.assign(images, objects, config)[0]
 
 
 def test_added_images_move_no_other_and_duplicates_stay_together() -> None:
-    few = splits.assign(frame([f"h{index % 300}" for index in range(400)]), SETTINGS)
-    many = splits.assign(frame([f"h{index % 300}" for index in range(1000)]), SETTINGS)
+    few = assign(frame([f"h{index % 300}" for index in range(400)]), SETTINGS)
+    many = assign(frame([f"h{index % 300}" for index in range(1000)]), SETTINGS)
     assert few.tolist() == many.tolist()[:400]
     assert (many.groupby([f"h{index % 300}" for index in range(1000)]).nunique() == 1).all()
-    shares = splits.assign(frame([f"h{index}" for index in range(5000)]), SETTINGS).value_counts(normalize=True)
+    shares = assign(frame([f"h{index}" for index in range(5000)]), SETTINGS).value_counts(normalize=True)
     assert shares["val"] == pytest.approx(0.2, abs=0.02)
     assert shares["test"] == pytest.approx(0.2, abs=0.02)
 
@@ -76,34 +86,32 @@ def test_added_images_move_no_other_and_duplicates_stay_together() -> None:
 def test_another_seed_gives_other_splits() -> None:
     hashes = [f"h{index}" for index in range(300)]
     other = SETTINGS.model_copy(update={"seed": 1})
-    assert splits.assign(frame(hashes), SETTINGS).tolist() != splits.assign(frame(hashes), other).tolist()
+    assert assign(frame(hashes), SETTINGS).tolist() != assign(frame(hashes), other).tolist()
 
 
 def test_an_own_train_and_val_get_a_test_from_train() -> None:
     images = frame([f"h{index}" for index in range(300)])
     images["split"] = ["train"] * 200 + ["val"] * 100
-    assigned = splits.assign(images, SETTINGS)
+    assigned = assign(images, SETTINGS)
     assert (assigned[200:] == "val").all()
     assert set(assigned[:200]) == {"train", "test"}
 
 
 def test_splits_that_are_asked_for_and_not_there() -> None:
     with pytest.raises(SightlineError, match=r"set transform\.splits=hash"):
-        splits.assign(frame(["a", "b"]), SETTINGS.model_copy(update={"splits": "source"}))
+        assign(frame(["a", "b"]), SETTINGS.model_copy(update={"splits": "source"}))
     with pytest.raises(SightlineError, match="got no image of 2"):
-        splits.assign(frame(["a", "b"]), SETTINGS)
+        assign(frame(["a", "b"]), SETTINGS)
 
 
 def test_copies_of_an_image_go_where_the_first_of_test_val_train_is() -> None:
     images = frame(["a", "a", "b", "b", "c", "d", "e"])
     images["split"] = ["train", "test", "val", "train", "train", "val", "test"]
-    assigned = splits.assign(images, SETTINGS)
+    assigned = assign(images, SETTINGS)
     assert assigned.tolist() == ["test", "test", "val", "val", "train", "val", "test"]
 
 
 def test_what_differs_from_the_source_is_listed(tmp_path: Path) -> None:
-    from datasets import annotation
-
     root = voc(tmp_path / "data")
     box = ("cat", 1, 1, 20, 20)
     annotation(root / "Annotations/005.xml", [("cat", 40, 1, 66, 50), box, box, ("dog", 5, 5, 9, 5)])
@@ -125,6 +133,111 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_splits_and_the_origin_are_persisted(tmp_path: Path) -> None:
     run(voc(tmp_path / "data"), tmp_path)
-    named = json.loads((tmp_path / "dataset/splits.json").read_text())
+    persisted = json.loads((tmp_path / "dataset/splits.json").read_text())
+    assert persisted["origins"] == {"train": "source", "val": "source", "test": "source"}
+    assert persisted["seed"] == 0
+    named = persisted["splits"]
     assert {name: len(ids) for name, ids in named.items()} == {"train": 20, "val": 5, "test": 5}
     assert read_provenance(tmp_path / "dataset") == {"name": "traffic", "source": "generated", "format": "voc"}
+
+
+def labelled(groups: list[str], classes: dict[str, list[str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Images, one a group, and the objects of each class by the groups that have it."""
+    images = frame(groups)
+    ids = dict(zip(images["group"], images["image_id"], strict=True))
+    rows = [(ids[group], label) for label, (_, members) in enumerate(sorted(classes.items())) for group in members]
+    return images, pd.DataFrame(rows, columns=["image_id", "label"])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    counts=st.lists(st.integers(3, 40), min_size=1, max_size=5),
+    shared=st.integers(0, 10),
+    seed=st.integers(0, 10_000),
+)
+def test_every_class_is_in_every_split(counts: list[int], shared: int, seed: int) -> None:
+    groups = [f"g{index}" for index in range(sum(counts) + shared)]
+    starts = np.cumsum([0, *counts])
+    classes = {
+        f"c{label}": [*groups[start:end], *groups[sum(counts) :]]
+        for label, (start, end) in enumerate(itertools.pairwise(starts))
+    }
+    images, objects = labelled(groups, classes)
+    split = assign(images, SETTINGS.model_copy(update={"seed": seed}), objects)
+    labels = objects.merge(images.assign(split=split), on="image_id").groupby("label")["split"].nunique()
+    assert (labels == 3).all()
+
+
+def test_a_rare_class_moves_nothing_else() -> None:
+    groups = [f"g{index}" for index in range(2000)]
+    images, objects = labelled(groups, {"often": groups, "rare": groups[:3]})
+    alone = assign(images, SETTINGS)
+    split = assign(images, SETTINGS, objects)
+    assert (split != alone).sum() <= 2
+    assert set(split[:3]) == {"train", "val", "test"}
+
+
+def test_near_duplicates_stay_together_and_are_placed_once() -> None:
+    images = frame([f"h{index}" for index in range(300)])
+    images["group"] = [f"h{index // 3}" for index in range(300)]
+    split = assign(images, SETTINGS)
+    assert (split.groupby(images["group"]).nunique() == 1).all()
+
+
+def test_large_images_are_made_smaller_with_their_boxes(tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    picture(root / "JPEGImages/005.jpg", 5, (128, 96))
+    annotation(root / "Annotations/005.xml", [("cat", 41, 21, 80, 60)], (128, 96))
+    before = stage.hash_path(root)
+    run(root, tmp_path, max_side=64)
+    sample = next(item for item in Dataset.read(root, tmp_path / "dataset").samples("train") if item.image_id.endswith("005"))
+    assert (sample.width, sample.height) == (64, 48)
+    assert sample.boxes.tolist() == [[20, 10, 40, 30]]
+    assert sample.path == tmp_path / "dataset/images/JPEGImages/005.jpg"
+    with Image.open(sample.path) as image:
+        assert image.size == (64, 48)
+    fixes = json.loads((tmp_path / "dataset/fixes.json").read_text())
+    assert [(fix["fix"], fix["what"]) for fix in fixes] == [("smaller", "128x96 to 64x48")]
+    assert stage.hash_path(root) == before
+    assert len(list((tmp_path / "dataset/images").rglob("*.*"))) == 1, "pixels were copied that did not change"
+
+
+def test_polygons_and_masks_follow_the_size() -> None:
+    pixels = np.zeros((48, 64), np.bool_)
+    pixels[8:16, 16:32] = True
+    rle = encode_rle(pixels)
+    sizes = {"image_id": ["a", "b"], "width": [64, 64], "height": [48, 48]}
+    before, after = pd.DataFrame(sizes), pd.DataFrame({**sizes, "width": [32, 64], "height": [24, 48]})
+    box = {"xmin": 16.0, "ymin": 8.0, "xmax": 32.0, "ymax": 16.0}
+    objects = pd.DataFrame([{"image_id": name, **box, "polygons": [[16.0, 8, 32, 8, 32, 16]], "rle": rle} for name in "ab"])
+    scaled = pixels_module.scale_objects(objects, before, after).set_index("image_id")
+    assert scaled.loc["a", list(box)].tolist() == [8, 4, 16, 8]
+    assert [list(each) for each in scaled.loc["a", "polygons"]] == [[8, 4, 16, 4, 16, 8]]
+    small = decode_rle(scaled.loc["a", "rle"], (32, 24))
+    assert small.sum() == 8 * 4
+    assert small[4:8, 8:16].all()
+    assert scaled.loc["b", list(box)].tolist() == list(box.values())
+    assert scaled.loc["b", "rle"] == rle
+
+
+def test_masks_become_class_ids_of_the_image_s_size(tmp_path: Path) -> None:
+    root = masks(tmp_path / "data")
+    run(root, tmp_path, max_side=32)
+    dataset = Dataset.read(root, tmp_path / "dataset")
+    assert dataset.classes == ("road", "car", "tree")
+    for sample in dataset.samples("train"):
+        assert sample.mask is not None
+        with Image.open(sample.mask) as found, Image.open(sample.path) as image:
+            assert (found.size, image.size, found.mode) == ((32, 24), (32, 24), "L")
+            assert set(np.unique(np.asarray(found))) <= {0, 1, 2, 255}
+
+
+def test_two_objects_of_one_box_and_two_outlines_are_two_and_are_clipped() -> None:
+    images = pd.DataFrame({"image_id": ["a"], "width": [64], "height": [48]})
+    row = {"image_id": "a", "label": 0, "xmin": 4.0, "ymin": 4.0, "xmax": 66.0, "ymax": 20.0, "rle": None, "iscrowd": False}
+    outlines = [[[4.0, 4, 66, 4, 66, 20]], [[4.0, 4, 66, 20, 4, 20]], [[4.0, 4, 66, 4, 66, 20]]]
+    objects = pd.DataFrame([row | {"polygons": polygons, "file": "a.xml", "line": 1} for polygons in outlines])
+    fixes: list[dict[str, str]] = []
+    clipped = transform.clip(objects, images, fixes)
+    assert sorted(fix["fix"] for fix in fixes) == ["clipped", "clipped", "repeated"]
+    assert [list(polygons[0]) for polygons in clipped["polygons"]] == [[4, 4, 64, 4, 64, 20], [4, 4, 64, 20, 4, 20]]
