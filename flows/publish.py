@@ -5,11 +5,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows import graph, processes, storage
+from flows import dataset_versions, graph, processes, storage
 from sightline.contract import MANIFEST_FILE, sha256_of
 from sightline.errors import SightlineError
 from tasks import trackers
-from tasks.schema import Package, parse, read_params
+from tasks.schema import Dataset, Package, parse, read_params
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Published:
 
 
 def publish() -> Published:
-    """Pushes DVC's outputs, copies `dist/<name>/` to the storage, and registers it in the tracker.
+    """Pushes DVC's outputs, copies `dist/<name>/` and the fingerprint to the storage, and registers the package in the tracker.
 
     Raises:
         SightlineError: Nothing is packaged, the package is of an earlier run, or the storage or the tracker does not answer.
@@ -44,8 +44,14 @@ def publish() -> Published:
     digest = sha256_of(manifest)
     url, is_new = storage.copy_package(folder, place, digest[:12])
     copied = f"{'copied to' if is_new else 'there already:'} {url}"
+    versioned, is_new_version = dataset_versions.publish(Path("reports/fingerprint"), _dataset_name(), place)
+    dataset = f"dataset {'published as' if is_new_version else 'there already:'} {versioned}"
     registered = trackers.register(folder.name, folder, digest, url)
-    return Published(is_new, (pushed, copied, registered))
+    return Published(is_new, (pushed, copied, dataset, registered))
+
+
+def _dataset_name() -> str:
+    return parse(Dataset, read_params().get("dataset", {})).name
 
 
 def _push() -> str:

@@ -4,9 +4,13 @@ import configparser
 import os
 import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from sightline.contract import MANIFEST_FILE
 from sightline.errors import SightlineError
 from tasks.schema import Storage, parse, read_params
 
@@ -84,22 +88,37 @@ def _to_folder(folder: Path, place: str, storage: Storage) -> bool:
 
 def _to_s3(folder: Path, place: str, storage: Storage) -> bool:
     """The manifest goes last: a package without one is not there."""
-    import botocore.exceptions
-    import s3fs
-
-    from sightline.contract import MANIFEST_FILE
-
-    options = {"connect_timeout": CONNECT_TIMEOUT_S, "retries": {"max_attempts": 3}}
-    try:
-        bucket = s3fs.S3FileSystem(endpoint_url=storage.endpoint_url, config_kwargs=options, use_listings_cache=False)
+    with errors_of(place):
+        bucket = filesystem(storage)
         if bucket.exists(f"{place}/{MANIFEST_FILE}"):
             return False
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         for file in sorted(files, key=lambda file: file == folder / MANIFEST_FILE):
             bucket.put_file(str(file), f"{place}/{file.relative_to(folder).as_posix()}")
+    return True
+
+
+def filesystem(storage: Storage) -> Any:
+    """The storage as a file system of fsspec; nothing of its listings is remembered."""
+    import fsspec
+
+    if storage.name != "s3":
+        return fsspec.filesystem("file")
+    options = {"connect_timeout": CONNECT_TIMEOUT_S, "retries": {"max_attempts": 3}}
+    return fsspec.filesystem("s3", endpoint_url=storage.endpoint_url, config_kwargs=options, use_listings_cache=False)
+
+
+@contextmanager
+def errors_of(place: str) -> Iterator[None]:
+    """Tells what a storage's library raises as one line."""
+    import botocore.exceptions
+
+    try:
+        yield
+    except FileExistsError:
+        raise
     except (OSError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         raise SightlineError(f"{place}: {error}: check storage.url and the credentials") from error
-    return True
 
 
 def _parse(path: Path) -> configparser.ConfigParser:

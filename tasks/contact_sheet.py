@@ -10,11 +10,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sightline.preprocess import decode
 from tasks.draw import draw
+from tasks.masks import IGNORE
 from tasks.tables import Sample
 
 BOXED: Final = (4, 3, 280)
 WHOLE: Final = (8, 4, 160)
 """Columns, rows, and the width of a picture in pixels."""
+TINT: Final = 0.5
+"""The weight of a class's colour over the picture, 0-1."""
 GAP: Final = 8
 CAPTION: Final = 18
 """Height of the line below a picture, pixels."""
@@ -25,14 +28,14 @@ Colour = tuple[int, int, int]
 
 
 def contact_sheet(samples: Sequence[Sample], classes: Sequence[str], path: Path) -> None:
-    """Writes a PNG of some samples: boxes with class names, or the whole image's class below the picture.
+    """Writes a PNG of some samples: boxes with class names, masks as colours, or the whole image's class below the picture.
 
     Args:
         samples: A split. Drawn by a hash, every class among them where there is room.
         classes: Class names; the index is the label.
         path: The PNG.
     """
-    boxed = any(np.isfinite(sample.boxes).any() for sample in samples)
+    boxed = any(sample.mask is not None or np.isfinite(sample.boxes).any() for sample in samples)
     columns, rows, width = BOXED if boxed else WHOLE
     chosen = choose(samples, len(classes), columns * rows)
     if not boxed:
@@ -70,6 +73,8 @@ def _picture(sample: Sample, classes: Sequence[str], width: int, height: int) ->
     scale = min(width / image.width, height / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     picture = image.resize(size, Image.Resampling.LANCZOS)
+    if sample.mask is not None:
+        picture = _tint(picture, sample.mask)
     pen = ImageDraw.Draw(picture)
     font = _font(10)
     boxed = np.isfinite(sample.boxes).all(axis=1)
@@ -83,6 +88,15 @@ def _picture(sample: Sample, classes: Sequence[str], width: int, height: int) ->
         pen.rectangle((x, y, x + wide, y + 12), fill=_colour(label))
         pen.text((x + 2, y), classes[label], font=font, fill=PAPER)
     return picture
+
+
+def _tint(picture: Image.Image, path: Path) -> Image.Image:
+    """The picture with the colour of each pixel's class over it; ignored pixels stay as they are."""
+    with Image.open(path, formats=("PNG",)) as opened:
+        labels = np.asarray(opened.resize(picture.size, Image.Resampling.NEAREST))
+    colours = np.array([_colour(label) for label in range(256)], np.uint8)[labels]
+    weights = np.where(labels == IGNORE, 0, TINT)[..., None]
+    return Image.fromarray(np.uint8(np.asarray(picture) * (1 - weights) + colours * weights))
 
 
 def _with_palette(sheet: Image.Image) -> Image.Image:

@@ -1,7 +1,7 @@
 """What a dataset is like: its task, classes, sizes and pixels."""
 
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from PIL import Image
 
 from sightline.errors import SightlineError
 from sightline.preprocess import decode
+from tasks.parallel import parallel
 from tasks.progress import track
 from tasks.tables import BOX, SPLITS, Dataset, Sample, Tables
 
@@ -19,14 +20,19 @@ DIGITS: Final = 6
 """Significant digits of a statistic."""
 
 
-def task_of(dataset: Dataset) -> Literal["classify", "detect"]:
-    """What the labels are for: `detect` where objects have boxes, `classify` where each is the whole image's class.
+def task_of(dataset: Dataset) -> Literal["classify", "detect", "semantic"]:
+    """What the labels are for.
+
+    `detect` where objects have boxes, `classify` where each is the whole image's class, `semantic` where every image has a mask
+    of classes and there is no object.
 
     Raises:
-        SightlineError: There is no object, or there are both kinds.
+        SightlineError: There is no object and not a mask for every image, or there are objects of both kinds.
     """
     boxed = int(dataset.tables.objects["xmin"].notna().sum())
     whole = len(dataset.tables.objects) - boxed
+    if dataset.tables.objects.empty and dataset.tables.images["mask"].notna().all():
+        return "semantic"
     if not boxed and not whole:
         raise SightlineError(f"{dataset.root}: no object, expected boxes or whole-image labels: label the images first")
     if boxed and whole:
@@ -36,9 +42,37 @@ def task_of(dataset: Dataset) -> Literal["classify", "detect"]:
     return "detect" if boxed else "classify"
 
 
-def class_counts(dataset: Dataset) -> pd.DataFrame:
-    """Objects by class and split: one row a class, in the order of their labels, one column a split."""
-    objects = dataset.tables.objects.merge(dataset.tables.images[["image_id", "split"]], on="image_id")
+def class_areas(dataset: Dataset) -> pd.DataFrame:
+    """One row for each class in each mask: `image_id`, `label`, and `pixels`, their number."""
+    images = dataset.tables.images.sort_values("image_id")
+    areas = list(parallel(mask_areas, [dataset.root / path for path in images["mask"]], "fingerprint", "masks"))
+    pixels = np.array(areas, np.int64).reshape(-1, 256)[:, : len(dataset.classes)]
+    rows, labels = np.nonzero(pixels)
+    return pd.DataFrame({"image_id": images["image_id"].to_numpy()[rows], "label": labels, "pixels": pixels[rows, labels]})
+
+
+def mask_areas(path: Path) -> list[int]:
+    """The number of pixels of each value, 0-255, of a mask of the dataset."""
+    with Image.open(path, formats=("PNG",)) as mask:
+        return mask.histogram()
+
+
+def pixel_shares(areas: pd.DataFrame, classes: Sequence[str]) -> dict[str, float]:
+    """The share of each class (0-1) in the pixels of all masks that are not ignored."""
+    pixels = areas.groupby("label")["pixels"].sum().reindex(range(len(classes)), fill_value=0)
+    return {name: rounded(count / max(pixels.sum(), 1)) for name, count in zip(classes, pixels, strict=True)}
+
+
+def class_counts(dataset: Dataset, areas: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Objects by class and split: one row a class, in the order of their labels, one column a split.
+
+    Args:
+        dataset: The dataset.
+        areas: Of `class_areas`: counts the images that show a class instead.
+    """
+    objects = (dataset.tables.objects if areas is None else areas).merge(
+        dataset.tables.images[["image_id", "split"]], on="image_id"
+    )
     counts = pd.crosstab(objects["label"], objects["split"])
     counts = counts.reindex(index=range(len(dataset.classes)), columns=list(SPLITS), fill_value=0)
     counts.index = pd.Index(dataset.classes, name="class")

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
+
 from sightline.contract import dump_json
 from tasks import dataset_statistics as statistics
 from tasks import fingerprint_plots as plots
@@ -11,11 +13,11 @@ from tasks import stage
 from tasks.contact_sheet import contact_sheet
 from tasks.content_hash import content_hash
 from tasks.draw import draw
-from tasks.provenance import read_provenance
+from tasks.fingerprint_page import write_page
+from tasks.provenance import METADATA_FILE, read_provenance
 from tasks.schema import Section
 from tasks.tables import SPLITS, Dataset
 
-METADATA_FILE: Final = "dataset_metadata.json"
 PIXEL_IMAGES: Final = 256
 """Images of the training split, at most, whose pixels are measured."""
 
@@ -40,10 +42,13 @@ def fingerprint(paths: Paths, config: Config) -> dict[str, float]:
     metadata |= statistics.pixel_statistics(draw(training, PIXEL_IMAGES))
     metadata["provenance"] = read_provenance(paths.dataset) | statistics.storage(dataset.tables)
     (paths.report / METADATA_FILE).write_text(dump_json(metadata), encoding="utf-8")
-    plots.class_distribution(statistics.class_counts(dataset), paths.report / "class_distribution.png")
+    counts = pd.DataFrame(metadata["classes_by_split"])
+    unit = "images" if metadata["task"] == "semantic" else "objects"
+    plots.class_distribution(counts, paths.report / "class_distribution.png", unit)
     if metadata["task"] == "detect":
         plots.box_sizes(statistics.box_sizes(dataset.tables), dataset.classes, paths.report / "box_sizes.png")
     contact_sheet(training, dataset.classes, paths.report / "samples.png")
+    write_page(metadata, paths.report)
     return {"images": metadata["images"], "objects": metadata["objects"], "classes": len(dataset.classes)}
 
 
@@ -51,10 +56,11 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     """What the tables alone tell: content hash, task, and distributions.
 
     Raises:
-        SightlineError: The dataset has no object, or boxes and whole-image labels.
+        SightlineError: The dataset has no object and no masks, or boxes and whole-image labels.
     """
     tables, task = dataset.tables, statistics.task_of(dataset)
-    counts = statistics.class_counts(dataset)
+    areas = statistics.class_areas(dataset) if task == "semantic" else None
+    counts = statistics.class_counts(dataset, areas)
     metadata: dict[str, Any] = {
         "content_hash": content_hash(tables),
         "task": task,
@@ -71,6 +77,8 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         metadata["boxes"] = {name: statistics.quantiles(sizes[name]) for name in ("width", "height", "area_share", "aspect")}
         metadata["difficult"] = int(tables.objects["difficult"].sum())
         metadata["crowd"] = int(tables.objects["iscrowd"].sum())
+    if areas is not None:
+        metadata["pixel_shares"] = statistics.pixel_shares(areas, dataset.classes)
     return metadata
 
 

@@ -21,12 +21,13 @@ MAX_CLASSES: Final = 100
 """Classes in a plot, the most frequent ones."""
 
 
-def class_distribution(counts: pd.DataFrame, path: Path) -> None:
+def class_distribution(counts: pd.DataFrame, path: Path, unit: str = "objects") -> None:
     """Objects a class, stacked by split, and each class's share of each split.
 
     Args:
         counts: One row a class, one column a split.
         path: The PNG.
+        unit: What is counted, plural.
     """
     shares = 100 * counts / counts.sum().clip(lower=1)
     kept = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index[:MAX_CLASSES]
@@ -43,7 +44,7 @@ def class_distribution(counts: pd.DataFrame, path: Path) -> None:
     for row, total in enumerate(start):
         left.annotate(f"{int(total):,}", (total, row), (4, 0), textcoords="offset points", va="center", fontsize="small")
     left.set_yticks(rows, counts.index, parse_math=False)
-    left.set(title="objects by class", xlim=(0, 1.12 * max(start.max(), 1)), ylim=(len(rows) - 0.4, -0.6))
+    left.set(title=f"{unit} by class", xlim=(0, 1.12 * max(start.max(), 1)), ylim=(len(rows) - 0.4, -0.6))
     right.set(title="share of the split, %", xlim=(0, max(1.08 * float(shares.to_numpy().max()), 1)))
     right.tick_params(left=False)
     for axes in (left, right):

@@ -14,6 +14,7 @@ from sightline.errors import SightlineError
 from tasks import bundle, plots, schema, stage
 from tasks.evaluate import evaluate
 from tasks.lineage import lineage
+from tasks.provenance import METADATA_FILE
 from tasks.tables import Dataset
 
 
@@ -39,7 +40,7 @@ def package(paths: Paths, config: Config) -> dict[str, float]:
     paths.report.mkdir()
     selection = _read(paths.selection / "selection.json")
     benchmark = _read(paths.benchmark / "benchmark.json")
-    data = _read(paths.fingerprint / "dataset_metadata.json")
+    data = _read(paths.fingerprint / METADATA_FILE)
     engine = _ship(selection["winner"], paths.exported, paths.out)
     samples = Dataset.read(paths.raw, paths.dataset).samples("test")
     evaluation = evaluate(engine, samples, name="package: test")

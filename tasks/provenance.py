@@ -1,4 +1,4 @@
-"""Where a dataset came from; this goes with its tables from stage to stage."""
+"""Where a dataset came from, and what it is; both go with it from stage to stage."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Final
 from sightline.contract import dump_json
 
 PROVENANCE_FILE: Final = "provenance.json"
+METADATA_FILE: Final = "dataset_metadata.json"
+"""What `fingerprint` writes."""
 
 
 def write_provenance(folder: Path, name: str, source: str, format_name: str) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import yaml
 
+from tasks.provenance import METADATA_FILE
 from tasks.schema import read_params
 
-DATASET_FILE = "dataset_metadata.json"
 LAST = "package"
 """The pipeline has run when this stage has."""
 CHANGE_NO_RESULT = ("conf_digest", "executor", "storage", "tracking")
@@ -64,7 +64,7 @@ def _dependencies(stage: str) -> list[str]:
 
 def _dataset(folders: list[str]) -> dict[str, str] | None:
     """The dataset that a stage reads, or describes: its name and digest."""
-    for path in (Path(folder) / DATASET_FILE for folder in folders):
+    for path in (Path(folder) / METADATA_FILE for folder in folders):
         if path.is_file():
             content_hash = json.loads(path.read_text(encoding="utf-8"))["content_hash"]
             name = read_params().get("dataset", {}).get("name", "dataset")

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from datasets import complete, masks
 from PIL import Image
 
 from sightline.contract import sha256_of
@@ -18,6 +19,7 @@ from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, Dataset, Tables
 
 NAMES = ["car", "_bus$", "$truck$"]  # matplotlib hides leading underscores and reads dollars as formulas
 SIZE = (64, 48)
+COLUMNS = [name for name in OBJECTS.names if name != "rle"]
 SPLIT_OF = ["train", "train", "train", "val", "test"]
 
 
@@ -36,8 +38,8 @@ def tables(raw: Path, boxed: bool, images: int = 20) -> Tables:
         for label, box in zip((index % 3, 0), boxes if boxed else [(None,) * 4], strict=False):
             object_rows.append((name, label, *box, None, False, False, f"{name}.xml", 0))
     return Tables(
-        pd.DataFrame(image_rows, columns=IMAGES.names),
-        pd.DataFrame(object_rows, columns=OBJECTS.names).astype(dict.fromkeys(BOX, float)),
+        pd.DataFrame(image_rows, columns=[*IMAGES.names[:5], "split", "hash"]).pipe(complete),
+        pd.DataFrame(object_rows, columns=COLUMNS).pipe(complete).astype(dict.fromkeys(BOX, float)),
         pd.DataFrame([(index, name, False) for index, name in enumerate(NAMES)], columns=CLASSES.names),
     )
 
@@ -194,3 +196,17 @@ def test_plots_of_many_classes_and_boxes(tmp_path: Path) -> None:
         with Image.open(tmp_path / name) as image:
             image.load()
             assert max(image.size) < 5000
+
+
+def test_masks_are_described_and_shown(tmp_path: Path) -> None:
+    from test_transform import run as run_transform
+
+    root = masks(tmp_path / "data")
+    run_transform(root, tmp_path)
+    metrics = fingerprint(Paths(root, tmp_path / "dataset", tmp_path / "out"), Config())
+    assert metrics == {"images": 30, "objects": 0, "classes": 3}
+    assert metadata_of(tmp_path / "out")["task"] == "semantic"
+    page = (tmp_path / "out/fingerprint.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page
+    assert "<script" not in page
