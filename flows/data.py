@@ -1,0 +1,62 @@
+"""The verbs of `sightline` that work on a dataset without the pipeline: validate, convert and diff."""
+
+import argparse
+from pathlib import Path
+
+from sightline.errors import SightlineError
+from tasks import variants
+
+
+def validate(arguments: list[str]) -> int:
+    """Says what is wrong with a dataset: a folder or a ZIP."""
+    parser = argparse.ArgumentParser(prog="sightline validate", description=validate.__doc__)
+    parser.add_argument("path", type=Path, help="a folder or a ZIP with images and annotations")
+    _add_format(parser, "--format", "its format (default: found out)", default="auto")
+    parser.add_argument("--report", type=Path, default=Path("work/findings"), help="where the page goes (default: %(default)s)")
+    parser.add_argument("--headers", action="store_true", help="look at the headers of the images, and decode no pixel")
+    options = parser.parse_args(arguments)
+    from tasks import dataset_check
+
+    return dataset_check.run(options.path, options.format, options.report, decode=not options.headers)
+
+
+def convert(arguments: list[str]) -> int:
+    """Writes a dataset in another format."""
+    parser = argparse.ArgumentParser(prog="sightline convert", description=convert.__doc__)
+    parser.add_argument("path", type=Path, help="a folder or a ZIP, or data/dataset of the pipeline")
+    parser.add_argument("out", type=Path, help="a new folder")
+    _add_format(parser, "--to", "the format to write", required=True)
+    _add_format(parser, "--format", "the format to read (default: found out)", default="auto")
+    parser.add_argument("--link", action="store_true", help="link to the images instead of copying them")
+    parser.add_argument("--lossy", action="store_true", help="go on where the format cannot hold all that the dataset holds")
+    options = parser.parse_args(arguments)
+    from tasks import convert as converter
+
+    if options.link and options.path.is_file():
+        raise SightlineError(f"--link: {options.path} is a ZIP, expected a folder: leave --link out")
+    with converter.open_dataset(options.path, options.format) as opened:
+        count = converter.convert(opened, options.to, options.out, link=options.link, lossy=options.lossy)
+        print(f"{options.out}: {count} images, {len(opened.tables.objects)} objects, {opened.format} to {options.to}")
+    return 0
+
+
+def diff(arguments: list[str]) -> int:
+    """Shows what was added, removed and relabelled between two datasets."""
+    parser = argparse.ArgumentParser(prog="sightline diff", description=diff.__doc__)
+    parser.add_argument("old", type=Path, help="a folder, a ZIP, or data/dataset of the pipeline")
+    parser.add_argument("new", type=Path, help="the other")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    from tasks import convert as converter
+    from tasks import dataset_diff
+
+    with converter.open_dataset(options.old) as old, converter.open_dataset(options.new) as new:
+        found = dataset_diff.compare(old.tables, new.tables, old.root, new.root)
+    print(found.to_json() if options.json else found.to_text())
+    return 0 if found.is_empty else 1
+
+
+def _add_format(parser: argparse.ArgumentParser, option: str, text: str, **settings: object) -> None:
+    names = variants.names("formats")
+    choices = names if settings.get("required") else ["auto", *names]
+    parser.add_argument(option, choices=choices, help=f"{text}: {', '.join(names)}", metavar="FORMAT", **settings)  # type: ignore[arg-type]

@@ -1,0 +1,170 @@
+"""From one annotation format to another, by way of the canonical tables."""
+
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from sightline.contract import MAX_PIXELS
+from sightline.errors import SightlineError
+from tasks import formats, scan
+from tasks.expectations import measure_objects
+from tasks.findings import Finding, finding
+from tasks.formats import Item
+from tasks.image_rules import check_images
+from tasks.masks import COLOUR, encode, ids_of, read_values, to_ids
+from tasks.sources import _archive
+from tasks.tables import BOX, Tables
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A dataset that was read.
+
+    Attributes:
+        raw: Where its images are, unless `transform` wrote them.
+        root: The dataset: where its masks are, and the images that `transform` wrote.
+        format: The name of its format; `canonical` where a stage wrote it.
+        tables: What it holds.
+        findings: What is wrong with its files; nothing for a canonical one.
+    """
+
+    raw: Path
+    root: Path
+    format: str
+    tables: Tables
+    findings: list[Finding]
+
+
+@contextmanager
+def open_dataset(path: Path, name: str = "auto", *, raw: Path | None = None) -> Iterator[Opened]:
+    """Reads a folder or a ZIP in any format, or what `transform` wrote; a ZIP is unpacked into a temporary folder.
+
+    Args:
+        path: The dataset.
+        name: Its format, or `auto`.
+        raw: Where the pixels of a canonical dataset are that did not change.
+
+    Raises:
+        SightlineError: It is not there, of no known format, or a ZIP with what must not be written.
+    """
+    with unpacked(path) as root:
+        if (root / "images.parquet").is_file():
+            yield Opened(raw or root.parent / "raw", root, "canonical", Tables.read(root), [])
+            return
+        format_name = formats.detect(root, name)
+        module = formats.load(format_name)
+        scans = scan.scan(root, module.image_files(root), MAX_PIXELS, decode=False)
+        reading = module.read(root, scans)
+        yield Opened(root, root, format_name, reading.tables, [*reading.findings, *check_images(list(scans.values()))])
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """A folder as it is, or a ZIP's files in a temporary one.
+
+    Raises:
+        SightlineError: Neither is there, or the ZIP holds what must not be written.
+    """
+    if path.is_dir():
+        yield path
+    elif path.is_file():
+        with tempfile.TemporaryDirectory(prefix="sightline-") as folder:
+            out = Path(folder) / "files"
+            _archive.extract(path, out, str(path))
+            yield out
+    else:
+        raise SightlineError(f"{path}: nothing there, expected a folder or a ZIP with a dataset")
+
+
+def convert(opened: Opened, name: str, out: Path, *, link: bool = False, lossy: bool = False) -> int:
+    """Writes a dataset in the format `name`, whole or not at all; returns the number of images.
+
+    Args:
+        opened: The dataset.
+        name: The format to write.
+        out: A folder that is not there yet, or is empty.
+        link: Links to the images instead of copies of them.
+        lossy: Whether to go on where the format cannot hold all that the dataset holds; crowds are left out then.
+
+    Raises:
+        SightlineError: There is something in `out`, an error in the dataset, or a loss that was not allowed.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SightlineError(f"{out}: not empty, expected a new folder: name another")
+    errors = sorted(item for item in (*opened.findings, *_check_boxes(opened.tables)) if item.severity == "error")
+    if errors:
+        raise SightlineError(f"{len(errors)} errors, first: {errors[0]}: run `sightline validate`, and mend them")
+    module = formats.load(name)
+    lost = formats.holds(opened.tables) - module.HOLDS
+    if lost and not lossy:
+        what = ", ".join(formats.HOLDABLE[key] for key in sorted(lost))
+        raise SightlineError(f"{name} cannot hold {what}: choose another format, or lose them with --lossy")
+    tables = opened.tables
+    if "iscrowd" in lost:
+        is_crowd = tables.objects["iscrowd"].astype(bool)
+        tables = replace(tables, objects=tables.objects[~is_crowd])
+        print(f"{name}: {is_crowd.sum()} objects with the flag iscrowd are left out", file=sys.stderr)
+    items = formats.items(tables, opened.raw, opened.root, link=link)
+    if tables.images["mask"].notna().any():
+        items = with_masks(items, tables, opened.root)
+    classes = tables.classes.sort_values("id")
+    with _at_once(out) as folder:
+        module.write(items, folder, tuple(classes.loc[~classes["ignore"].astype(bool), "name"]))
+    return len(tables.images)
+
+
+@contextmanager
+def _at_once(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes it at the end, and is removed after a failure; inside it where `out` is there."""
+    is_there = out.is_dir()
+    parent = out if is_there else out.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".sightline-", dir=parent) as temporary:
+        folder = Path(temporary) / "out"
+        folder.mkdir()
+        yield folder
+        if not is_there:
+            folder.rename(out)
+            return
+        for path in sorted(folder.iterdir()):  # `out` itself stays: it may be a link or a mount
+            path.rename(out / path.name)
+
+
+def _check_boxes(tables: Tables) -> Iterator[Finding]:
+    """Boxes without area, or far outside their image."""
+    frame = measure_objects(tables)
+    is_flat = ~(frame["side"] > 0)
+    for code, rows in (("box.inverted", frame[is_flat]), ("box.out_of_bounds", frame[~is_flat & (frame["beyond_limit"] > 0)])):
+        for row in rows.itertuples():
+            box = ", ".join(f"{getattr(row, side):g}" for side in BOX)
+            got = f"box {box} (from 0, half-open) in an image of {row.width}x{row.height}"
+            yield finding(code, got, str(row.file), int(row.line), str(row.image_id))
+
+
+def with_masks(items: Iterable[Item], tables: Tables, root: Path) -> Iterator[Item]:
+    """Gives each sample its mask of class ids, where it has one.
+
+    Args:
+        items: `tasks.formats.items(tables, root)`.
+        tables: As a format read them, or those of the canonical dataset.
+        root: What the paths of masks are relative to.
+
+    Raises:
+        MaskDefect: A mask cannot be read.
+    """
+    ids = ids_of(tables.classes) if "value" in tables.classes else None
+    for item, row in zip(items, tables.images.sort_values("image_id").itertuples(), strict=True):
+        if pd.isna(row.mask):
+            yield item
+            continue
+        if ids is None:  # the canonical dataset's
+            yield replace(item, masks={**item.masks, "semantic": (root / row.mask).read_bytes()})
+            continue
+        size, orientation = (int(row.width), int(row.height)), int(row.orientation)
+        values, _ = read_values(root / row.mask, size, orientation, colours=max(ids) >= COLOUR)
+        yield replace(item, masks={**item.masks, "semantic": encode(to_ids(values, ids))})

@@ -1,0 +1,106 @@
+"""validate, convert and diff, as a user types them."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from datasets import annotation, class_folders, mask, masks, picture, stripes, voc
+
+from sightline.cli import main
+
+
+def sightline(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def pack(folder: Path, target: Path) -> Path:
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, path.relative_to(folder))
+    return target
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_validate_says_what_is_wrong_and_where(packed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc(tmp_path / "data")
+    annotation(root / "Annotations/005.xml", [("cat", 30, 1, 20, 20)])
+    source = pack(root, tmp_path / "data.zip") if packed else root
+    assert sightline("validate", source, "--report", tmp_path / "report") == 1
+    printed = capsys.readouterr().out
+    assert "box.inverted" in printed
+    assert "Annotations/005.xml:4: " in printed
+    assert "1 errors, 0 warnings, 0 notes" in printed
+    assert json.loads((tmp_path / "report/findings.json").read_text())["error"] == 1
+    assert (tmp_path / "report/findings.html").is_file()
+
+
+def test_a_clean_dataset_is_exit_code_0(tmp_path: Path) -> None:
+    assert sightline("validate", voc(tmp_path / "data"), "--report", tmp_path / "report") == 0
+
+
+@pytest.mark.parametrize("verb", ["validate", "convert", "diff"])
+def test_nothing_there_is_one_line(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = {"validate": [], "convert": [tmp_path / "out", "--to", "voc"], "diff": [tmp_path]}[verb]
+    assert sightline(verb, tmp_path / "nowhere", *more) == 2
+    assert "nowhere: nothing there, expected a folder or a ZIP with a dataset" in capsys.readouterr().err
+
+
+def test_what_a_format_cannot_hold_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc(tmp_path / "data")
+    assert sightline("convert", root, tmp_path / "out", "--to", "class_folders") == 2
+    assert "class_folders cannot hold boxes: choose another format" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc(tmp_path / "data", 2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/precious.txt").write_text("mine")
+    assert sightline("convert", root, tmp_path / "out", "--to", "voc") == 2
+    assert "not empty, expected a new folder" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious.txt"]
+
+
+def test_errors_are_not_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc(tmp_path / "data")
+    (root / "JPEGImages/005.jpg").write_bytes(b"")
+    assert sightline("convert", root, tmp_path / "out", "--to", "voc") == 2
+    assert "1 errors, first: JPEGImages/005.jpg: 0 bytes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_images_are_copied_or_linked_byte_for_byte(link: bool, tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "data", 3)
+    assert sightline("convert", root, tmp_path / "out", "--to", "class_folders", *(["--link"] if link else [])) == 0
+    for name in ("cat/cat_000.jpg", "dog/dog_002.jpg"):
+        source, target = root / name.replace("cat_", "").replace("dog_", ""), tmp_path / "out" / name
+        assert target.read_bytes() == source.read_bytes()
+        assert source.samefile(target) == link
+
+
+def test_a_zip_has_nothing_to_link_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = pack(voc(tmp_path / "data", 2), tmp_path / "data.zip")
+    assert sightline("convert", packed, tmp_path / "out", "--to", "voc", "--link") == 2
+    assert "is a ZIP, expected a folder: leave --link out" in capsys.readouterr().err
+
+
+def test_diff_of_a_dataset_and_its_copy_with_one_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = voc(tmp_path / "old")
+    assert sightline("convert", old, tmp_path / "new", "--to", "voc") == 0
+    assert sightline("diff", old, tmp_path / "new") == 0
+    picture(tmp_path / "new/JPEGImages/new.jpg", 777)
+    annotation(tmp_path / "new/Annotations/new.xml", [("cat", 1, 1, 20, 20)])
+    assert sightline("diff", old, tmp_path / "new") == 1
+    assert "1 added, 0 removed" in capsys.readouterr().out
+
+
+def test_diff_of_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = masks(tmp_path / "old"), masks(tmp_path / "new")
+    assert sightline("diff", old, new) == 0
+    mask(new / "masks/train/003.png", stripes((0, 1, 2, 3, 3)))
+    assert sightline("diff", old, new) == 1
+    assert "1 relabelled" in capsys.readouterr().out

@@ -1,0 +1,113 @@
+"""What differs between two datasets."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from datasets import tables
+
+from tasks.dataset_diff import compare
+from tasks.tables import Tables
+
+BOXES = [(0, 1, 1, 20, 20, False), (1, 5, 5, 30, 30, False), (0, 2, 2, 9, 9, False)]
+
+
+def without(found: Tables, image_id: str) -> Tables:
+    return dataclasses.replace(
+        found,
+        images=found.images[found.images["image_id"] != image_id],
+        objects=found.objects[found.objects["image_id"] != image_id],
+    )
+
+
+def test_the_same_dataset_in_other_files_is_the_same() -> None:
+    old, new = tables(BOXES), tables(BOXES)
+    new.images["image_id"] = "elsewhere/" + new.images["image_id"]
+    new.objects["image_id"] = "elsewhere/" + new.objects["image_id"]
+    found = compare(old, dataclasses.replace(new, images=new.images.iloc[::-1]))
+    assert found.is_empty
+    assert found.to_text() == "The same images with the same objects, classes and splits."
+
+
+def test_added_and_removed() -> None:
+    all_of_it = tables(BOXES)
+    less = without(all_of_it, "001")
+    assert (compare(less, all_of_it).added, compare(less, all_of_it).removed) == (["001"], [])
+    assert (compare(all_of_it, less).added, compare(all_of_it, less).removed) == ([], ["001"])
+    assert compare(all_of_it, less).objects == {"class0": (2, 2), "class1": (1, 0)}
+
+
+def test_relabelled_says_what_is_gone_and_what_is_new() -> None:
+    found = compare(tables(BOXES), tables([BOXES[0], (0, 5, 5, 30, 30, False), BOXES[2]]))
+    assert found.relabelled == [("001", ["class1 5, 5, 30, 30"], ["class0 5, 5, 30, 30"])]
+    assert found.classes_removed == ["class1"]
+    assert "~ 001: - class1 5, 5, 30, 30; + class0 5, 5, 30, 30" in found.to_text()
+
+
+@pytest.mark.parametrize("shift", [0.001, 1.0])
+def test_rounding_is_no_difference(shift: float) -> None:
+    new = tables(BOXES)
+    new.objects["xmin"] += shift
+    assert compare(tables(BOXES), new).is_empty == (shift < 0.01)
+
+
+def test_another_split() -> None:
+    new = tables(BOXES)
+    new.images.loc[0, "split"] = "val"
+    found = compare(tables(BOXES), new)
+    assert found.moved == [("000", "train", "val")]
+    assert json.loads(found.to_json())["moved"] == [["000", "train", "val"]]
+
+
+def test_long_lists_are_cut() -> None:
+    many = tables([(0, 1, 1, 20, 20, False)] * 50)
+    few = dataclasses.replace(many, images=many.images.iloc[:1], objects=many.objects.iloc[:1])
+    text = compare(few, many).to_text()
+    assert "49 added" in text
+    assert "+ ... and 39 more" in text
+
+
+@pytest.mark.parametrize("flag", ["difficult", "iscrowd"])
+def test_flags(flag: str) -> None:
+    new = tables(BOXES)
+    new.objects.loc[1, flag] = True
+    assert compare(tables(BOXES), new).relabelled == [("001", ["class1 5, 5, 30, 30"], [f"class1 5, 5, 30, 30, {flag}"])]
+
+
+@pytest.mark.parametrize(("shift", "is_same"), [(0.001, True), (1.0, False)])
+def test_points_of_a_polygon_with_the_same_sum(shift: float, is_same: bool) -> None:
+    old, new = tables(BOXES[:1]), tables(BOXES[:1])
+    old.objects["polygons"] = [[[1.0, 1.0, 20.0, 1.0, 20.0, 20.0]]]
+    new.objects["polygons"] = [[[1.0 + shift, 1.0, 20.0 - shift, 1.0, 20.0, 20.0]]]
+    assert compare(old, new).is_empty == is_same
+
+
+def test_large_coordinates_are_not_cut() -> None:
+    old, new = tables([(0, 1, 1, 20000, 20, False)]), tables([(0, 1, 1, 20000, 20, False)])
+    new.objects["xmax"] += 0.05
+    assert not compare(old, new).is_empty
+
+
+def test_the_order_of_classes() -> None:
+    old, new = tables(BOXES), tables(BOXES)
+    new.classes["id"] = [1, 0]
+    new.objects["label"] = 1 - new.objects["label"]
+    found = compare(old, new)
+    assert found.classes_moved == (["class0", "class1"], ["class1", "class0"])
+    assert found.relabelled == []
+    assert not found.is_empty
+    assert "Order    class0, class1 to class1, class0" in found.to_text()
+
+
+def test_masks_by_their_bytes(tmp_path: Path) -> None:
+    found = tables(BOXES[:1])
+    found.images["mask"] = "mask.png"
+    for side, data in (("old", b"old"), ("new", b"new"), ("copy", b"old")):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "mask.png").write_bytes(data)
+    assert compare(found, found, tmp_path / "old", tmp_path / "copy").is_empty
+    changed = compare(found, found, tmp_path / "old", tmp_path / "new").relabelled
+    assert [(name, len(gone), len(come)) for name, gone, come in changed] == [("000", 1, 1)]
+    assert compare(found, found).is_empty
+    assert compare(tables(BOXES[:1]), found).relabelled == [("000", [], ["mask"])]
