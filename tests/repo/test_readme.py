@@ -44,8 +44,11 @@ def test_nothing_is_left_to_fill_in() -> None:
 def test_command(command: str, fork: Callable[[], Checkout], request: pytest.FixtureRequest) -> None:
     checkout = fork()
     if "../shared/data" in command:
-        real = request.getfixturevalue("real_data")
-        command = command.replace("../shared/data", str(real))
+        real = str(request.getfixturevalue("real_data"))
+        command = command.replace("../shared/data", real)
+        if command.startswith("sightline diff"):
+            before = next(each for each in commands() if each.startswith("sightline convert"))
+            checkout.run(before.replace("../shared/data", real))
     if command in SERVERS:
         url, limit_s = SERVERS[command]
         with started(checkout, command):
