@@ -16,6 +16,7 @@ from blake3 import blake3
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from sightline.errors import SightlineError
 from sightline.preprocess import FORMATS
 from tasks.parallel import parallel
 
@@ -41,6 +42,7 @@ MARGIN: Final = 2
 """Levels by which a cell must be brighter than the next, so that noise in even parts tells nothing."""
 CELL_PX: Final = 8
 """Side of the cells whose means tell how dark and how bright an image gets, in pixels."""
+_ESCAPED: Final = re.compile("[\udc80-\udcff]")  # what Python makes of bytes that are not UTF-8 (PEP 383)
 _ORIENTATION: Final = 0x0112  # EXIF 2.32, section 4.6.4
 _BITS_PER_SAMPLE: Final = 258  # TIFF 6.0, section 8
 _TURNED: Final = frozenset({5, 6, 7, 8})  # orientations that swap width and height
@@ -107,6 +109,9 @@ def walk(folder: Path, root: Path) -> Iterator[str]:
     """The files below `folder`, relative to `root`, in sorted order of their folders.
 
     Hidden ones are left out, and links to folders, which may never end.
+
+    Raises:
+        SightlineError: A name is not UTF-8: no table could hold it.
     """
     waiting = ["" if folder == root else f"{folder.relative_to(root).as_posix()}/"]
     while waiting:
@@ -117,6 +122,8 @@ def walk(folder: Path, root: Path) -> Iterator[str]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
+                if not entry.name.isascii() and _ESCAPED.search(entry.name):
+                    raise SightlineError(f"{root / prefix}: got the name {entry.name!r}, which is not UTF-8: rename it")
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.name)
                 elif not entry.is_dir():

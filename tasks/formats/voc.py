@@ -67,6 +67,9 @@ class _Annotation(NamedTuple):
 def detect(root: Path) -> str | None:
     """None where `root` is of this format, otherwise the first requirement that it does not meet."""
     root = base(root)
+    kits = sorted({path.parts[-3] for path in root.glob("*/Annotations/*.xml")})
+    if kits and not (root / "Annotations").is_dir():
+        return f"{' and '.join(kits)} inside, each a dataset of its own: name {'one of them' if len(kits) > 1 else kits[0]}"
     annotations = _annotations(root, root)
     if not annotations:
         return "no *.xml in Annotations/ or beside the images"

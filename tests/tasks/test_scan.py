@@ -1,6 +1,7 @@
 """What an image file is, and that no bytes harm."""
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from sightline.errors import SightlineError
 from tasks.scan import Scan, look_of, scan, scan_file, walk
 
 LIMIT = 1_000_000
@@ -221,3 +223,13 @@ def test_many_bytes_before_the_end_of_a_jpeg_are_pixels_that_went_wrong(tmp_path
     found = look_at(tmp_path, whole[:-2] + bytes(100) + whole[-2:])
     assert found.code == "image.unreadable"
     assert "extraneous" in found.got
+
+
+def test_a_name_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.close(os.open(os.fsencode(tmp_path) + b"/folder/caf\xe9.jpg", os.O_CREAT))
+    with pytest.raises(SightlineError, match="which is not UTF-8: rename it"):
+        list(walk(tmp_path, tmp_path))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/caf\u00e9.jpg").touch()
+    assert list(walk(tmp_path / "other", tmp_path)) == ["other/caf\u00e9.jpg"]

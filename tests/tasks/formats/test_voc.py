@@ -94,3 +94,12 @@ def test_a_label_that_xml_cannot_hold_is_told(tmp_path: Path) -> None:
     item = Item("a", ".jpg", tmp_path / "a.jpg", 64, 48, (ItemObject("c\x01at", (0, 0, 9, 9)),))
     with pytest.raises(SightlineError, match=r"'a' of \['c\\x01at'\], expected names that XML can hold"):
         formats.load("voc").write([item], tmp_path / "root")
+
+
+@pytest.mark.parametrize("kits", [["VOC2007", "VOC2012"], ["VOC2012"]])
+def test_kits_beside_other_files_are_named(kits: list[str], tmp_path: Path) -> None:
+    for kit in kits:
+        voc(tmp_path / kit, 2)
+    (tmp_path / "README.txt").write_text("about")
+    with pytest.raises(SightlineError, match=rf"{' and '.join(kits)} inside, each a dataset of its own"):
+        formats.detect(tmp_path)
