@@ -12,13 +12,13 @@ import pandas as pd
 from sightline.contract import MAX_PIXELS
 from sightline.errors import SightlineError
 from tasks import formats, scan
-from tasks.expectations import measure_objects
-from tasks.findings import Finding, finding
+from tasks.expectations import box_errors
+from tasks.findings import Finding
 from tasks.formats import Item
 from tasks.image_rules import check_images
 from tasks.masks import COLOUR, encode, ids_of, read_values, to_ids
 from tasks.sources import _archive
-from tasks.tables import BOX, Tables
+from tasks.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,19 @@ class Opened:
 
 
 @contextmanager
-def open_dataset(path: Path, name: str = "auto", *, raw: Path | None = None) -> Iterator[Opened]:
+def open_dataset(path: Path, name: str = "auto") -> Iterator[Opened]:
     """Reads a folder or a ZIP in any format, or what `transform` wrote; a ZIP is unpacked into a temporary folder.
 
     Args:
         path: The dataset.
         name: Its format, or `auto`.
-        raw: Where the pixels of a canonical dataset are that did not change.
 
     Raises:
         SightlineError: It is not there, of no known format, or a ZIP with what must not be written.
     """
     with unpacked(path) as root:
         if (root / "images.parquet").is_file():
-            yield Opened(raw or root.parent / "raw", root, "canonical", Tables.read(root), [])
+            yield Opened(root.parent / "raw", root, "canonical", Tables.read(root), [])
             return
         format_name = formats.detect(root, name)
         module = formats.load(format_name)
@@ -96,7 +95,7 @@ def convert(opened: Opened, name: str, out: Path, *, link: bool = False, lossy: 
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SightlineError(f"{out}: not empty, expected a new folder: name another")
-    errors = sorted(item for item in (*opened.findings, *_check_boxes(opened.tables)) if item.severity == "error")
+    errors = sorted(item for item in (*opened.findings, *box_errors(opened.tables)) if item.severity == "error")
     if errors:
         raise SightlineError(f"{len(errors)} errors, first: {errors[0]}: run `sightline validate`, and mend them")
     module = formats.load(name)
@@ -133,17 +132,6 @@ def _at_once(out: Path) -> Iterator[Path]:
             return
         for path in sorted(folder.iterdir()):  # `out` itself stays: it may be a link or a mount
             path.rename(out / path.name)
-
-
-def _check_boxes(tables: Tables) -> Iterator[Finding]:
-    """Boxes without area, or far outside their image."""
-    frame = measure_objects(tables)
-    is_flat = ~(frame["side"] > 0)
-    for code, rows in (("box.inverted", frame[is_flat]), ("box.out_of_bounds", frame[~is_flat & (frame["beyond_limit"] > 0)])):
-        for row in rows.itertuples():
-            box = ", ".join(f"{getattr(row, side):g}" for side in BOX)
-            got = f"box {box} (from 0, half-open) in an image of {row.width}x{row.height}"
-            yield finding(code, got, str(row.file), int(row.line), str(row.image_id))
 
 
 def with_masks(items: Iterable[Item], tables: Tables, root: Path) -> Iterator[Item]:

@@ -57,6 +57,15 @@ class Bound(NamedTuple):
         )
 
 
+OBJECT_RULES: Final = (
+    Bound("box.inverted", "side", least=0.0, is_open=True),
+    Bound("box.tiny", "upright_side", least=TINY_PX),
+    Bound("box.out_of_bounds", "beyond_limit", most=0.0),
+    Bound("box.edge", "beyond", most=0.0),
+    Bound("object.duplicate", "repeats", most=0),
+)
+
+
 class Suite(NamedTuple):
     """A table with what its rules look at, null where a rule does not apply, and file, line and image_id.
 
@@ -85,13 +94,7 @@ def check_tables(tables: Tables, duplicates: Duplicates) -> list[Finding]:
     suites = {
         "objects": Suite(
             measure_objects(tables),
-            [
-                Bound("box.inverted", "side", least=0.0, is_open=True),
-                Bound("box.tiny", "upright_side", least=TINY_PX),
-                Bound("box.out_of_bounds", "beyond_limit", most=0.0),
-                Bound("box.edge", "beyond", most=0.0),
-                Bound("object.duplicate", "repeats", most=0),
-            ],
+            OBJECT_RULES,
             _tell_object,
         ),
         "images": Suite(
@@ -130,6 +133,13 @@ def check_tables(tables: Tables, duplicates: Duplicates) -> list[Finding]:
         ),
     }
     return [item for name, suite in suites.items() for item in _run(name, suite)]
+
+
+def box_errors(tables: Tables) -> list[Finding]:
+    """Boxes that cannot be trusted, by the first look alone."""
+    frame = measure_objects(tables)
+    errors = [check for check in OBJECT_RULES if RULES[check.code].severity == "error"]
+    return [item for check in errors for item in _told(check.code, frame[check.breaks(frame)], _tell_object)]
 
 
 def measure_objects(tables: Tables) -> pd.DataFrame:
@@ -275,13 +285,16 @@ def _run(name: str, suite: Suite) -> list[Finding]:
     notes = [check for check in broken if RULES[check.code].severity == "info"]
     places = {check.code: frame.index[check.breaks(frame)] for check in notes}
     places |= _validate(name, frame, [check for check in broken if check not in notes])
-    found = []
-    for code, index in places.items():
-        rows = frame.loc[index]
-        columns = (rows["file"], rows["line"].astype(int), rows["image_id"], suite.tell(code, rows))
-        for file, line, image_id, got in zip(*(column.tolist() for column in columns), strict=True):
-            found.append(finding(code, got, file, line, image_id))
-    return found
+    return [item for code, index in places.items() for item in _told(code, frame.loc[index], suite.tell)]
+
+
+def _told(code: str, rows: pd.DataFrame, tell: Callable[[str, pd.DataFrame], pd.Series]) -> list[Finding]:
+    """A finding for each row that breaks the rule of a code."""
+    if rows.empty:
+        return []
+    columns = (rows["file"], rows["line"].astype(int), rows["image_id"], tell(code, rows))
+    places = zip(*(column.tolist() for column in columns), strict=True)
+    return [finding(code, got, file, line, image_id) for file, line, image_id, got in places]
 
 
 def _validate(name: str, frame: pd.DataFrame, checks: Sequence[Bound]) -> dict[str, Sequence[int]]:

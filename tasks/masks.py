@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from sightline.errors import SightlineError
+from sightline.preprocess import TURNS
 
 Values = NDArray[np.int32]
 Ids = NDArray[np.uint8]
@@ -23,11 +24,6 @@ COLOUR: Final = 1 << 24
 VOID: Final = frozenset({IGNORE, COLOUR | 0xE0E0C0})
 """Values that are ignored where no class has them: VOC's void, as index and in VOC's colours (VOC2012 kit, section 4.2)."""
 MAX_CLASSES: Final = 255
-_TURN: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
-"""What makes an image of an EXIF orientation upright (EXIF 2.32, section 4.6.4)."""
 _STRETCH: Final = {"L;2": 85, "L;4": 17}  # Pillow spreads grey pixels of 2 and 4 bits over 0-255
 _BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError)
 
@@ -77,7 +73,7 @@ def read_values(path: Path, size: tuple[int, int], orientation: int = 1, *, colo
                 if turned and (orientation < 5 or image.size != size[::-1]):
                     raise MaskDefect(path, "mask.size", f"{image.width}x{image.height}")
                 stretch = _STRETCH.get(str(image.tile[0].args) if image.tile else "", 1)
-                upright = image.transpose(_TURN[orientation]) if turned else image
+                upright = image.transpose(TURNS[orientation]) if turned else image
                 return _values(path, upright, colours) // stretch, turned
     except Image.DecompressionBombError:
         raise MaskDefect(path, "mask.size", "many more pixels") from None

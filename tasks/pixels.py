@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from blake3 import blake3
-from PIL import Image, ImageOps
+from PIL import Image
 
-from sightline.preprocess import FORMATS
+from sightline.preprocess import decode
 from tasks.masks import decode_rle, encode_rle
 from tasks.parallel import parallel
 from tasks.tables import BOX
@@ -85,8 +85,7 @@ def write(raw: Path, out: Path, change: Change) -> str:
     """Writes one image; returns the BLAKE3 of the file."""
     target = out / change.target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(raw / change.path, formats=FORMATS) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+    upright = Image.fromarray(decode((raw / change.path).read_bytes()))
     if upright.size != (change.width, change.height):
         upright = upright.resize((change.width, change.height), Image.Resampling.LANCZOS)
     if target.suffix == ".jpg":

@@ -4,7 +4,6 @@ Each has the functions `start`, `record`, `fail`, `link_cached`, `finish` and `r
 A stage knows no tracker: it writes files, and what they say is recorded when it ends.
 """
 
-import importlib
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import SightlineError
+from tasks import variants
 from tasks.schema import Tracking, parse, read_params
 
 
@@ -98,11 +98,4 @@ def _try(action: Callable[[], None]) -> bool:
 def _tracker() -> tuple[Tracking, Any]:
     """The settings and the module of the tracker that params.yaml names."""
     tracking = parse(Tracking, read_params().get("tracking", {}))
-    module_name = f"tasks.trackers.{tracking.name}"
-    try:
-        return tracking, importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
-        names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-        raise SightlineError(f"tracking.name: got {tracking.name!r}, expected one of {', '.join(names)}") from None
+    return tracking, variants.load("trackers", tracking.name, "tracking.name")
