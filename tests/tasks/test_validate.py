@@ -28,9 +28,9 @@ ANNOTATION = "<annotation><filename>005.jpg</filename><size><width>64</width><he
 OBJECT = "<object><name>cat</name><bndbox><xmin>{}</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
 
 
-def run(root: Path, out: Path, **values: object) -> stage.Metrics:
+def run(root: Path, out: Path, name: str = "auto", **values: object) -> stage.Metrics:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    data = {"dataset": params["dataset"] | {"format": "auto"}, "validate": params["validate"] | values}
+    data = {"dataset": params["dataset"] | {"format": name}, "validate": params["validate"] | values}
     return validate.validate(validate.Paths(root, out / "tables", out / "report"), parse(validate.Config, data)) or {}
 
 

@@ -1,6 +1,5 @@
 """YOLO: its layouts, what it holds, and each defect that is planted."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +11,14 @@ from datasets import class_folders, picture, read, voc, yolo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from test_validate import findings
+from test_validate import run as run_validate
 
 from sightline.errors import AnswerIsNo, SightlineError
-from tasks import formats, stage, validate
+from tasks import formats, stage
 from tasks.formats import Item, ItemObject
 from tasks.formats import yolo as module
 from tasks.formats._yolo_labels import MAX_BYTES, TOLD
-from tasks.schema import parse
 
 ROOT = Path(__file__).parents[3]
 BOX = ["xmin", "ymin", "xmax", "ymax"]
@@ -26,14 +26,7 @@ LABEL = "labels/train/005.txt"
 
 
 def run(root: Path, out: Path, **changes: object) -> stage.Metrics:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    data = {"dataset": params["dataset"] | {"format": "yolo"}, "validate": params["validate"] | changes}
-    return validate.validate(validate.Paths(root, out / "tables", out / "report"), parse(validate.Config, data)) or {}
-
-
-def findings(out: Path) -> list[dict[str, str]]:
-    rows: list[dict[str, str]] = json.loads((out / "report/findings.json").read_text())["findings"]
-    return rows
+    return run_validate(root, out, "yolo", **changes)
 
 
 def label(text: str | bytes) -> Callable[[Path], object]:
