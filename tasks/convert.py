@@ -59,7 +59,7 @@ def open_dataset(path: Path, name: str = "auto") -> Iterator[Opened]:
         module = formats.load(format_name)
         scans = scan.scan(root, module.image_files(root), MAX_PIXELS, decode=False)
         reading = module.read(root, scans)
-        yield Opened(root, root, format_name, reading.tables, [*reading.findings, *check_images(list(scans.values()))])
+        yield Opened(root, root, format_name, reading.tables, [*reading.findings, *check_images(scans)])
 
 
 @contextmanager

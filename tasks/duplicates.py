@@ -1,21 +1,20 @@
 """Images that show the same: the same bytes, the same picture saved again, or nearly the same picture."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
 from sightline.errors import SightlineError
 from sightline.preprocess import decode
 from tasks.parallel import parallel
-from tasks.scan import CELL_PX, Scan
+from tasks.scan import CELL_PX, Scan, Scans
 
 NEAR_BITS: Final = 15
 """Bits of 256 by which near duplicates' looks differ at most; those of different photographs differ by 20 and more."""
@@ -48,7 +47,7 @@ class Duplicates:
     near: Mapping[str, str]
 
 
-def find(scans: Iterable[Scan], root: Path, max_pixels: int) -> Duplicates:
+def find(scans: Scans, root: Path, max_pixels: int) -> Duplicates:
     """Finds duplicates among whole images.
 
     Args:
@@ -56,18 +55,19 @@ def find(scans: Iterable[Scan], root: Path, max_pixels: int) -> Duplicates:
         root: What their paths are relative to: pictures that look the same are decoded once more and compared.
         max_pixels: Larger images are not decoded.
     """
-    unique = {scan.digest: scan for scan in scans if scan.look and not scan.code}
-    digests = sorted(unique)
-    codes, looks = pd.factorize(np.array([unique[digest].look for digest in digests], dtype=object))
-    packed = np.frombuffer(b"".join(looks), np.uint8).reshape(-1, 32)
-    labels = near_groups(packed)[codes] if digests else np.zeros(0, np.int64)
-    members: dict[int, list[str]] = defaultdict(list)
-    plain = _is_plain(packed)
-    for digest, code, label in zip(digests, codes.tolist(), labels.tolist(), strict=True):
-        if not plain[code]:
-            members[label].append(digest)
-    near = {digest: group[0] for group in members.values() if len(group) > 1 for digest in group}
-    pairs = [pair for group in members.values() if len(group) > 1 for pair in _candidates([unique[digest] for digest in group])]
+    seen = scans.records
+    rows = np.flatnonzero(seen["is_whole"] & seen["has_look"])
+    rows = rows[np.unique(_text(seen["digest"][rows]), return_index=True)[1]]  # each file once, the least hash first
+    looks, codes = np.unique(_text(seen["look"][rows]), return_inverse=True)
+    packed = np.frombuffer(looks.tobytes(), np.uint8).reshape(-1, 32)
+    labels = near_groups(packed)[codes]
+    is_alone = np.bincount(labels, minlength=1)[labels] < 2
+    members: dict[int, list[Scan]] = defaultdict(list)
+    for place in np.flatnonzero(~is_alone & ~_is_plain(packed)[codes]):
+        members[int(labels[place])].append(scans.at(int(rows[place])))
+    groups = [group for group in members.values() if len(group) > 1]
+    near = {scan.digest: group[0].digest for group in groups for scan in group}
+    pairs = [pair for group in groups for pair in _candidates(group)]
     same: dict[str, str] = {}
     compare = partial(_is_saved_again, root, max_pixels)
     paths = [(one.path, other.path) for one, other in pairs]
@@ -75,6 +75,11 @@ def find(scans: Iterable[Scan], root: Path, max_pixels: int) -> Duplicates:
         if is_same:
             _join(same, one.digest, other.digest)
     return Duplicates({digest: _least(same, digest) for digest in same}, near)
+
+
+def _text(values: "NDArray[np.void]") -> NDArray[np.bytes_]:
+    """Bytes that NumPy sorts; it takes zeros at their ends for padding, which leaves the order as it is."""
+    return np.ascontiguousarray(values).view("S32")
 
 
 def near_groups(looks: NDArray[np.uint8]) -> NDArray[np.int64]:

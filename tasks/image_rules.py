@@ -1,7 +1,7 @@
 """The rules that a scan of the image files tells."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -9,24 +9,25 @@ from numpy.typing import NDArray
 
 from tasks.findings import Finding, finding
 from tasks.rules import BLURRED, BRIGHT, DARK, ENOUGH, EVEN, ODD_AREA, ODD_ASPECT, SIDE_PX, SPREADS
-from tasks.scan import FOREIGN, SUFFIX_OF, Scan
+from tasks.scan import FOREIGN, SUFFIX_OF, Scan, Scans
 
 _NAMES: Final = {"MPO": "JPEG", "WEBP": "WebP"}
 
 
-def check_images(scans: Sequence[Scan]) -> Iterator[Finding]:
+def check_images(scans: Scans) -> Iterator[Finding]:
     """What is wrong with each image, by itself and beside the others."""
-    stems = Counter(scan.image_id for scan in scans)
-    whole = [scan for scan in scans if not scan.code]
-    for scan in scans:
+    broken = {scan.image_id for scan in scans.values() if scan.code}
+    shared = Counter(scan.image_id for scan in scans.values() if scan.image_id in broken) if broken else Counter[str]()
+    for scan in scans.values():
         if scan.code:  # the stem may be another's, which is whole
-            image_id = scan.image_id if stems[scan.image_id] == 1 else scan.path
+            image_id = scan.image_id if shared[scan.image_id] == 1 else scan.path
             yield finding(scan.code, scan.got, scan.path, 0, image_id)
         else:
             for code, got in _alone(scan):
                 yield finding(code, got, scan.path, 0, scan.image_id)
-    for code, index, got in (*_blurred(whole), *_odd_sizes(whole)):
-        yield finding(code, got, whole[index].path, 0, whole[index].image_id)
+    for code, row, got in (*_blurred(scans), *_odd_sizes(scans)):
+        scan = scans.at(row)
+        yield finding(code, got, scan.path, 0, scan.image_id)
 
 
 def check_foreign(names: Iterable[str]) -> Iterator[Finding]:
@@ -61,25 +62,29 @@ def _alone(scan: Scan) -> Iterator[tuple[str, str]]:
         yield "image.bright", f"nothing darker than {scan.darkest:.0f} of 255"
 
 
-def _blurred(scans: Sequence[Scan]) -> Iterator[tuple[str, int, str]]:
+def _blurred(scans: Scans) -> Iterator[tuple[str, int, str]]:
     """Images far less sharp than the others; those that show nothing have no sharpness that counts."""
-    shown = [index for index, scan in enumerate(scans) if scan.contrast > EVEN and scan.lightest >= DARK and scan.sharpness > 0]
-    sharpness = np.array([scans[index].sharpness for index in shown])
+    seen = scans.records
+    shown = np.flatnonzero(seen["is_whole"] & (seen["contrast"] > EVEN) & (seen["lightest"] >= DARK) & (seen["sharpness"] > 0))
+    sharpness = seen["sharpness"][shown].astype(np.float64)
     far, median = _far(sharpness, BLURRED)
     for place in np.flatnonzero(far & (sharpness < median)):
-        yield "image.blurred", shown[place], f"sharpness {sharpness[place]:.3g}, {median:.3g} in the middle of the dataset"
+        got = f"sharpness {sharpness[place]:.3g}, {median:.3g} in the middle of the dataset"
+        yield "image.blurred", int(shown[place]), got
 
 
-def _odd_sizes(scans: Sequence[Scan]) -> Iterator[tuple[str, int, str]]:
-    width, height = (np.array([getattr(scan, name) for scan in scans], np.float64) for name in ("width", "height"))
+def _odd_sizes(scans: Scans) -> Iterator[tuple[str, int, str]]:
+    rows = np.flatnonzero(scans.records["is_whole"])
+    width, height = (scans.records[name][rows].astype(np.float64) for name in ("width", "height"))
     odd_aspect, aspect = _far(width / height, ODD_ASPECT)
     odd_area, area = _far(width * height, ODD_AREA)
     for index in np.flatnonzero(odd_aspect | odd_area):
         size = f"{width[index]:g}x{height[index]:g}"
         if odd_aspect[index]:
-            yield "image.odd_size", int(index), f"{size}: width / height {width[index] / height[index]:.3g}, usual {aspect:.3g}"
+            got = f"{size}: width / height {width[index] / height[index]:.3g}, usual {aspect:.3g}"
         else:
-            yield "image.odd_size", int(index), f"{size}: {width[index] * height[index]:.3g} pixels, usual {area:.3g}"
+            got = f"{size}: {width[index] * height[index]:.3g} pixels, usual {area:.3g}"
+        yield "image.odd_size", int(rows[index]), got
 
 
 def _far(values: NDArray[np.float64], factor: float) -> tuple[NDArray[np.bool_], float]:

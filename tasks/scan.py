@@ -6,7 +6,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -54,6 +54,18 @@ BROKEN: Final = (
     struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 """What Pillow raises of bytes that are made to harm: not all of it is its own."""
+
+
+_PACKED: Final = struct.Struct("<?iibhih??32s?32s5f")
+_MEASURES: Final = ("brightness", "sharpness", "darkest", "lightest", "contrast")
+RECORD: Final = np.dtype(
+    [
+        ("is_whole", "?"), ("width", "<i4"), ("height", "<i4"), ("orientation", "i1"), ("kind", "<i2"), ("frames", "<i4"),
+        ("bits", "<i2"), ("transparent", "?"), ("has_digest", "?"), ("digest", "V32"), ("has_look", "?"), ("look", "V32"),
+        *((name, "<f4") for name in _MEASURES),
+    ]
+)  # fmt: skip
+"""A `Scan` as `Scans` keeps it; `is_whole` where there is no code."""
 
 
 class Scan(NamedTuple):
@@ -138,17 +150,69 @@ def images(folder: Path, root: Path) -> list[str]:
     return [name for name in walk(folder, root) if name[name.rfind(".") :].lower() in SUFFIXES]
 
 
-def scan(root: Path, names: Sequence[str], max_pixels: int, *, decode: bool = True) -> dict[str, Scan]:
+class Scans(Mapping[str, Scan]):
+    """Scans by path, in the order of the files. Each takes about 300 bytes, so that those of a million files fit.
+
+    Attributes:
+        records: Structured array (N,) of `RECORD`, in the same order.
+    """
+
+    def __init__(self, paths: Sequence[str], scans: Iterable[Scan]) -> None:
+        """Keeps what `scans` tells of each of `paths`, which differ from each other."""
+        self._rows = {path: row for row, path in enumerate(paths)}
+        self._paths = paths
+        self._packed = bytearray(_PACKED.size * len(paths))
+        self._flaws: dict[int, tuple[str, str]] = {}
+        kinds: dict[tuple[str, str], int] = {}
+        for row, scan in enumerate(scans):
+            kind = kinds.setdefault((scan.kind, scan.mode), len(kinds))
+            if scan.code:
+                self._flaws[row] = scan.code, scan.got
+            _PACKED.pack_into(
+                self._packed, row * _PACKED.size,
+                not scan.code, scan.width, scan.height, scan.orientation, kind, scan.frames, scan.bits, scan.transparent,
+                bool(scan.digest), bytes.fromhex(scan.digest), bool(scan.look), scan.look,
+                scan.brightness, scan.sharpness, scan.darkest, scan.lightest, scan.contrast,
+            )  # fmt: skip
+        self._kinds = list(kinds)
+        self.records = np.frombuffer(self._packed, RECORD)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._rows
+
+    def __getitem__(self, path: str) -> Scan:
+        return self.at(self._rows[path])
+
+    def at(self, row: int) -> Scan:
+        """The scan of the file of that number."""
+        _, width, height, orientation, kind, frames, bits, transparent, has_digest, digest, has_look, look, *measures = (
+            _PACKED.unpack_from(self._packed, row * _PACKED.size)
+        )
+        kind, mode = self._kinds[kind]
+        code, got = self._flaws.get(row, ("", ""))
+        return Scan(
+            self._paths[row], width, height, orientation, kind, mode, frames, bits, digest.hex() if has_digest else "", code,
+            got, look if has_look else b"", **dict(zip(_MEASURES, measures, strict=True)), transparent=transparent,
+        )  # fmt: skip
+
+
+def scan(root: Path, names: Sequence[str], max_pixels: int, *, decode: bool = True) -> Scans:
     """Scans image files.
 
     Args:
         root: The dataset.
-        names: Relative to it.
+        names: Relative to it, each once.
         max_pixels: Larger images are not decoded: rule `image.too_large`.
         decode: Whether every pixel is decoded; otherwise the headers alone tell.
     """
     look = partial(scan_file, root, max_pixels=max_pixels, decode=decode)
-    return {item.path: item for item in parallel(look, names, "validate", "images")}
+    return Scans(names, parallel(look, names, "validate", "images"))
 
 
 def scan_file(root: Path, name: str, *, max_pixels: int, decode: bool) -> Scan:
@@ -197,7 +261,9 @@ def _scan_bytes(found: Scan, data: bytes, max_pixels: int, decode: bool) -> Scan
         if grey is None:
             return found._replace(code=code, got=got)
         found = found._replace(transparent=_is_transparent(image, found.mode))
-    cells = np.asarray(Image.fromarray(grey).reduce(CELL_PX)) if min(grey.shape) >= CELL_PX else grey
+    cells = grey
+    if min(grey.shape) >= CELL_PX:  # every other row tells as much, and is half the work
+        cells = np.asarray(Image.fromarray(grey[::2]).reduce((CELL_PX, CELL_PX // 2)))
     seen = cells if min(cells.shape) >= 2 * LOOK else grey
     return found._replace(
         look=look_of(_upright(seen, found.orientation)),
@@ -288,8 +354,12 @@ def sharpness_of(grey: NDArray[np.uint8]) -> float:
     middle = grey[top : top + SHARP_PX, left : left + SHARP_PX].astype(np.int16)
     if min(middle.shape) < 3:
         return float("nan")
-    laplacian = middle[:-2, 1:-1] + middle[2:, 1:-1] + middle[1:-1, :-2] + middle[1:-1, 2:] - 4 * middle[1:-1, 1:-1]
-    return float(laplacian.var(dtype=np.float64))
+    laplacian = middle[:-2, 1:-1] + middle[2:, 1:-1]
+    laplacian += middle[1:-1, :-2]
+    laplacian += middle[1:-1, 2:]
+    laplacian -= middle[1:-1, 1:-1] << 2
+    values = laplacian.astype(np.float32).ravel()
+    return float(np.dot(values, values)) / len(values) - float(values.mean()) ** 2
 
 
 def _kind_of(data: bytes) -> str:

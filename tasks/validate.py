@@ -71,13 +71,13 @@ def look_at(root: Path, name: str, max_pixels: int, *, decode: bool = True) -> t
     module = formats.load(name)
     scans = scan.scan(root, module.image_files(root), max_pixels, decode=decode)
     reading = module.read(root, scans)
-    alike = duplicates.find(scans.values(), root, max_pixels)
+    alike = duplicates.find(scans, root, max_pixels)
     images = reading.tables.images
-    group = images["hash"].map(lambda digest: alike.near.get(digest, digest))
+    group = images["hash"].map(lambda digest: alike.near.get(digest, digest)) if alike.near else images["hash"]
     tables = replace(reading.tables, images=images.assign(group=group))
     found = [
         *reading.findings,
-        *check_images(list(scans.values())),
+        *check_images(scans),
         *check_foreign(scan.walk(root, root)),
         *check_tables(tables, alike),
     ]

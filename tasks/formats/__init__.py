@@ -8,7 +8,6 @@ import itertools
 import math
 import os
 import shutil
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -17,6 +16,7 @@ from typing import Final, Protocol, cast
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from sightline.errors import SightlineError
 from tasks import variants
@@ -27,6 +27,7 @@ from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, SPLITS, Tables
 Box = tuple[float, float, float, float]
 Polygons = Sequence[Sequence[float]]
 NAN: Final = float("nan")
+_ROWS: Final = 4096  # that are packed at once
 NO_BOX: Final[Box] = (NAN, NAN, NAN, NAN)  # of an object that is the whole image's class
 SPLIT_FOLDERS: Final = {
     **{name: name for name in SPLITS},
@@ -141,35 +142,27 @@ class Format(Protocol):
 
 
 class TableBuilder:
-    """Collects rows by column, so that a million of them fit, and makes the canonical tables."""
+    """Collects rows and makes the canonical tables; the rows are packed as they come, so that a million of them fit."""
 
     def __init__(self) -> None:
-        self._images: dict[str, list[object]] = {name: [] for name in IMAGES.names}
-        self._ids: list[str] = []
-        self._labels: list[str] = []
-        self._boxes = array("d")
-        self._shapes: dict[str, list[object]] = {name: [] for name in OBJECTS.names[6:]}
+        self._images = _Rows(IMAGES)
+        self._objects = _Rows(OBJECTS)
+        self._codes: dict[str, int] = {}
 
     def add_image(self, scan: Scan, split: str = "", mask: str = "", image_id: str = "") -> str:
         """Adds an image; returns its image_id."""
         image_id = image_id or scan.image_id
         size = (scan.width, scan.height, scan.orientation)
-        values = (image_id, "raw", scan.path, *size, split, scan.digest, scan.digest, mask or None)
-        for column, value in zip(self._images.values(), values, strict=True):
-            column.append(value)
+        self._images.add(image_id, "raw", scan.path, *size, split, scan.digest, scan.digest, mask or None)
         return image_id
 
     def add_object(
         self, image_id: str, label: str, box: Box, file: str, line: int = 0, *,
         polygons: Polygons | None = None, rle: str = "", iscrowd: bool = False, difficult: bool = False,
     ) -> None:  # fmt: skip
-        """Adds an object of the class `label`."""
-        self._ids.append(image_id)
-        self._labels.append(label)
-        self._boxes.extend(box)
-        values = (polygons or None, rle or None, iscrowd, difficult, file, line)
-        for column, value in zip(self._shapes.values(), values, strict=True):
-            column.append(value)
+        """Adds an object of the class `label`; NaN in the box where it is the whole image's class."""
+        code = self._codes.setdefault(label, len(self._codes))
+        self._objects.add(image_id, code, *box, polygons or None, rle or None, iscrowd, difficult, file, line)
 
     def tables(
         self, classes: Iterable[str] = (), splits: Mapping[str, str] | None = None, ignore: Iterable[str] = ()
@@ -181,18 +174,43 @@ class TableBuilder:
             splits: The split of an image_id, where it was not given with the image.
             ignore: Classes that are not learnt.
         """
-        names = list(classes) or sorted(set(self._labels))
+        names = list(classes) or sorted(self._codes)
         ids = {name: number for number, name in enumerate(names)}
-        boxes = np.frombuffer(self._boxes, np.float64).reshape(-1, 4)
-        columns = {"image_id": self._ids, "label": [ids[label] for label in self._labels]}
-        objects = pd.DataFrame({**columns, **dict(zip(BOX, boxes.T, strict=True)), **self._shapes}, columns=OBJECTS.names)
-        objects[BOX] = objects[BOX].astype("float64")
-        images = pd.DataFrame(self._images, columns=IMAGES.names)
+        images, objects = self._images.frame(), self._objects.frame()
+        objects["label"] = np.array([ids[name] for name in self._codes], np.int32)[objects["label"]]
         if splits:
             images["split"] = images["image_id"].map(splits).fillna("")
         left_out = set(ignore)
         table = [{"id": number, "name": name, "ignore": name in left_out} for name, number in ids.items()]
         return Tables(images, objects, pd.DataFrame(table, columns=CLASSES.names))
+
+
+class _Rows:
+    """Rows of a schema, packed by the thousand."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._columns: list[list[object]] = [[] for _ in schema]
+        self._batches: list[pa.RecordBatch] = []
+
+    def add(self, *values: object) -> None:
+        for column, value in zip(self._columns, values, strict=True):
+            column.append(value)
+        if len(self._columns[0]) >= _ROWS:
+            self._pack()
+
+    def frame(self) -> pd.DataFrame:
+        self._pack()
+        table = pa.Table.from_batches(self._batches, self._schema)
+        self._batches = []
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)  # a column at a time is in memory twice
+        return frame
+
+    def _pack(self) -> None:
+        arrays = [pa.array(column, field.type) for column, field in zip(self._columns, self._schema, strict=True)]
+        self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        for column in self._columns:
+            column.clear()
 
 
 def holds(tables: Tables) -> frozenset[str]:

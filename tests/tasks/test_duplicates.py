@@ -12,12 +12,12 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from tasks import duplicates
 from tasks.duplicates import NEAR_BITS, PLAIN_BITS, PLAIN_SHARE, Duplicates, near_groups
-from tasks.scan import Scan, images, scan
+from tasks.scan import Scan, Scans, images, scan
 
 
-def find(root: Path) -> tuple[dict[str, Scan], Duplicates]:
+def find(root: Path) -> tuple[Scans, Duplicates]:
     scans = scan(root, images(root, root), 50_000_000)
-    return scans, duplicates.find(scans.values(), root, 50_000_000)
+    return scans, duplicates.find(scans, root, 50_000_000)
 
 
 def photograph(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
@@ -141,9 +141,9 @@ def test_many_pictures_that_all_look_the_same_take_little_time(tmp_path: Path) -
     data = io.BytesIO()
     photograph(1).save(data, "PNG")
     look = scan_of(data.getvalue(), tmp_path)
-    scans = [look._replace(path=f"{index}", digest=f"{index:08}", width=320 + index) for index in range(50_000)]
-    found = duplicates.find(scans, tmp_path, 1)
-    assert set(found.near.values()) == {"00000000"}
+    scans = [look._replace(path=f"{index}", digest=f"{index:064}", width=320 + index) for index in range(50_000)]
+    found = duplicates.find(Scans([scan.path for scan in scans], scans), tmp_path, 1)
+    assert set(found.near.values()) == {"0" * 64}
 
 
 def scan_of(data: bytes, folder: Path) -> Scan:

@@ -156,7 +156,7 @@ OF_FILE: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
 def clean(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Scan]]:
     """A clean dataset, and what its images are."""
     root = coco(tmp_path_factory.mktemp("coco") / "root")
-    return root, scan(root, module.image_files(root), 50_000_000)
+    return root, dict(scan(root, module.image_files(root), 50_000_000))
 
 
 @pytest.fixture
@@ -505,7 +505,7 @@ def test_round_trips_lose_nothing(drawn: list[list[ItemObject]], split: str, tmp
         assert [(row[0], row[4]) for row in got] == [(row[0], row[4]) for row in want]
         for one, other in zip(got, want, strict=True):
             assert one[1] == pytest.approx(other[1], rel=0, abs=1e-12)  # width and height are differences
-        assert [[list(one) for one in row[2] or []] for row in got] == [row[2] for row in want]
+        assert [[list(one) for one in (() if row[2] is None else row[2])] for row in got] == [row[2] for row in want]
         assert ["" if pd.isna(row[3]) else row[3] for row in got] == [row[3] for row in want]
 
 

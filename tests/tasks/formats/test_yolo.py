@@ -487,7 +487,8 @@ def test_the_bounds_of_a_polygon_are_its_box(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ultralytics_reads_the_same(tmp_path: Path) -> None:
+def test_ultralytics_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "open", Image.open)  # its import puts another there
     from ultralytics.data.utils import verify_image_label
 
     root = yolo(tmp_path / "data")
