@@ -14,6 +14,9 @@ from tasks.tables import SPLITS
 
 PRECEDENCE: Final = ("test", "val", "train")  # where copies of one image are kept together
 
+ANY: Final = -1
+"""Stands for a class that each image shows: it comes last, so that no split is left without an image."""
+
 
 class Placement(NamedTuple):
     """Where each image falls before classes are looked at.
@@ -87,7 +90,7 @@ def place(images: pd.DataFrame, config: schema.Transform) -> Placement:
 
 
 def stratify(placement: Placement, images: pd.DataFrame, labels: pd.DataFrame) -> pd.Series:
-    """The split of each image, with one group moved for each class that an assigned split, or `train`, lacks.
+    """The split of each image, with one group moved for each class that an assigned split, or `train`, lacks; none stays empty.
 
     A class with a group for each split gets those with the nearest hashes into the splits that lack it; one with fewer gets
     one into `train`. The rarest class comes first, and no class takes from a rarer one what that needs. Added images may end
@@ -121,7 +124,7 @@ def _stratify(
     first = table.drop_duplicates("group").set_index("group")
     homes, order, is_kept = (first[name].to_dict() for name in ("split", "draw", "is_kept"))
     pairs = labels[["image_id", "label"]].drop_duplicates().merge(table[["image_id", "group"]], on="image_id")
-    pairs = pairs[["group", "label"]].drop_duplicates()
+    pairs = pd.concat([pairs[["group", "label"]].drop_duplicates(), pd.DataFrame({"group": list(homes), "label": ANY})])
     groups_of = {label: list(groups) for label, groups in pairs.groupby("label")["group"]}
     labels_of = {group: list(found) for group, found in pairs.groupby("group")["label"]}
     wanted = {label: [*drawn, "train"] if len(groups) >= len(SPLITS) else ["train"] for label, groups in groups_of.items()}

@@ -286,6 +286,15 @@ def test_a_class_of_few_groups_is_in_train(seed: int) -> None:
     assert "train" in set(split[1:3])
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_small_dataset_has_an_image_in_each_split(seed: int) -> None:
+    images, objects = labelled(["g0", "g1", "g2", "g3"], {"one": ["g0"], "two": ["g1", "g2"]})
+    split = assign(images, SETTINGS.model_copy(update={"seed": seed}), objects)
+    assert set(split) == {"train", "val", "test"}
+    assert split[0] == "train"
+    assert "train" in set(split[1:3])
+
+
 def test_classes_of_masks_are_in_every_split_and_one_that_train_lacks_is_told(tmp_path: Path) -> None:
     root = masks(tmp_path / "data")
     for path in root.glob("masks/*/*.png"):
