@@ -110,6 +110,11 @@ RULES: Final[dict[str, Rule]] = {
     ),
     "class.too_few": Rule("error", "at least two classes", "sort the images into one folder a class"),
     "class.conflict": Rule("error", "one class for one image", f"keep one: the same pixels lie in two folders; or {SET_ASIDE}"),
+    "label.conflict": Rule(
+        "warning",
+        "the same labels on each copy of a picture",
+        "look at both: delete one, or correct its labels; both are used as they are",
+    ),
     "class.not_in_train": Rule("error", "each class in train", "move some of its images to train, or leave the class out"),
     "class.not_in_split": Rule("warning", "each class in each split", "move some of its images there: it is not measured"),
     "split.unknown_image": Rule("warning", "the name of an image", "correct the split file; the entry is not used"),

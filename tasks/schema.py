@@ -5,6 +5,7 @@ that it declares. Unknown keys are refused by name, with the nearest valid one.
 """
 
 import difflib
+import posixpath
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -77,7 +78,17 @@ class Transform(Section):
     val: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
+    keep: str | None
+    keep_sha256: Sha256 | None
     max_side: int | None = Field(ge=32, le=16384)
+
+    @model_validator(mode="after")
+    def _names_the_content(self) -> Self:
+        if self.keep and not self.keep_sha256:
+            raise ValueError(f"keep {self.keep} needs the file's checksum: set transform.keep_sha256=...")
+        if self.keep and posixpath.normpath(self.keep).startswith("data/dataset/"):
+            raise ValueError(f"keep {self.keep} is removed before each run: copy it elsewhere, and commit that")
+        return self
 
     @model_validator(mode="after")
     def _leaves_a_train_split(self) -> Self:

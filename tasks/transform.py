@@ -30,28 +30,42 @@ def transform(paths: Paths, config: Config) -> stage.Metrics:
     """Writes the tables, `splits.json`, `fixes.json` (what differs from the source), and the pixels that had to change.
 
     Returns:
-        The number of images in each split.
+        The number of images in each split, and of classes that no image of `train` shows.
     """
     source = Tables.read(paths.tables)
     fixes: list[dict[str, str]] = []
-    images = source.images.copy()
-    images["split"], origins = splits.assign(images, source.objects, config.transform)
-    moved = source.images["split"] != images["split"]
-    for row in source.images[moved & (source.images["split"] != "")].itertuples():
+    placement = splits.place(source.images, config.transform)
+    images = source.images[placement.split != ""]
+    images, classes, shown = convert_masks(images, source.classes, paths.raw, paths.out, config.transform.max_side, fixes)
+    labels = shown if source.objects.empty else source.objects[["image_id", "label"]]
+    images = images.assign(split=splits.stratify(placement, images, labels))
+    before = source.images.loc[images.index]
+    for row in before[(before["split"] != "") & (before["split"] != images["split"])].itertuples():
         fixes.append(_fix(row, "split", f"{row.split} to {images.loc[row.Index, 'split']}"))
-    images = images[images["split"] != ""]
-    images, classes = convert_masks(images, source.classes, paths.raw, paths.out, config.transform.max_side, fixes)
+    absent = not_in_train(images, labels, classes)
+    fixes += ({"fix": "not in train", "image_id": "", "what": f"class {name}: no image of train shows it"} for name in absent)
     objects = clip(source.objects[source.objects["image_id"].isin(images["image_id"])], images, fixes)
     images, objects = pixels.rewrite(images, objects, paths.raw, paths.out, config.transform.max_side, fixes)
     tables = Tables(images, objects, classes)
     tables.write(paths.out)
     by_split = {name: sorted(images.loc[images["split"] == name, "image_id"]) for name in SPLITS}
-    persisted = {"origins": origins, "seed": config.transform.seed, "splits": by_split}
+    kept = config.transform.keep_sha256 if config.transform.keep else None
+    persisted = {"origins": placement.origins, "seed": config.transform.seed, "kept": kept, "splits": by_split}
     (paths.out / "splits.json").write_text(dump_json(persisted), encoding="utf-8")
     fixes.sort(key=lambda fix: (fix["fix"], fix["image_id"], fix["what"]))
     (paths.out / "fixes.json").write_text(dump_json(fixes), encoding="utf-8")
     shutil.copyfile(paths.tables / PROVENANCE_FILE, paths.out / PROVENANCE_FILE)
-    return {f"images_{name}": len(names) for name, names in by_split.items()}
+    counts = {f"images_{name}": len(names) for name, names in by_split.items()}
+    return {**counts, "classes_not_in_train": len(absent)}
+
+
+def not_in_train(images: pd.DataFrame, labels: pd.DataFrame, classes: pd.DataFrame) -> list[str]:
+    """The classes that images show, and none of `train` does: they are not learnt."""
+    found = labels["label"].isin(classes.loc[~classes["ignore"].astype(bool), "id"])
+    trained = labels["image_id"].isin(images.loc[images["split"] == "train", "image_id"])
+    used = labels["image_id"].isin(images["image_id"])
+    lacking = set(labels.loc[found & used, "label"]) - set(labels.loc[trained, "label"])
+    return sorted(classes.loc[classes["id"].isin(lacking), "name"])
 
 
 def clip(objects: pd.DataFrame, images: pd.DataFrame, fixes: list[dict[str, str]]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from blake3 import blake3
 from PIL import Image
 
-from tasks.masks import COLOUR, encode, ids_of, read_values, to_ids
+from tasks.masks import COLOUR, IGNORE, encode, ids_of, read_values, to_ids
 from tasks.parallel import parallel
 from tasks.pixels import scaled
 from tasks.tables import CLASSES
@@ -24,7 +24,7 @@ class _Job(NamedTuple):
 
 def convert_masks(
     images: pd.DataFrame, classes: pd.DataFrame, raw: Path, out: Path, max_side: int | None, fixes: list[dict[str, str]]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Writes every mask as `masks/<digest>.png` below `out`: ids from 0 without gaps, 255 where pixels are ignored.
 
     The digest is the BLAKE3 of the file, so that equal masks are one file, and a mask's path tells its content.
@@ -39,14 +39,14 @@ def convert_masks(
 
     Returns:
         The images with the new paths, and the classes that are learnt, with the ids of the new masks; both as they are where
-        no image has a mask.
+        no image has a mask. And `image_id` and `label` of each class that a mask shows.
 
     Raises:
         MaskDefect: A mask is not what `validate` has seen.
     """
     masked = images[images["mask"].notna()]
     if masked.empty:
-        return images, classes
+        return images, classes, pd.DataFrame(columns=["image_id", "label"])
     ids = ids_of(classes)
     rows = masked[["mask", "width", "height", "orientation"]].itertuples(index=False)
     jobs = [
@@ -55,20 +55,22 @@ def convert_masks(
         for size in [(int(row.width), int(row.height))]
     ]
     (out / "masks").mkdir(parents=True, exist_ok=True)
-    paths = []
+    paths, shown = [], []
     convert = partial(_convert, raw, out, ids)
-    for image_id, job, (path, turned) in zip(
+    for image_id, job, (path, labels, turned) in zip(
         masked["image_id"], jobs, parallel(convert, jobs, "transform", "masks"), strict=True
     ):
         paths.append(path)
+        shown += [(image_id, label) for label in labels]
         if turned:
             fixes.append({"fix": "mask turned", "image_id": image_id, "what": f"EXIF orientation {job.orientation}"})
     learnt = classes[~classes["ignore"].astype(bool)].sort_values("id")
     table = learnt.assign(id=[ids[int(value)] for value in learnt["value"]])[CLASSES.names]
-    return images.assign(mask=pd.Series(paths, index=masked.index, dtype="object")), table
+    labels_of = pd.DataFrame(shown, columns=["image_id", "label"])
+    return images.assign(mask=pd.Series(paths, index=masked.index, dtype="object")), table, labels_of
 
 
-def _convert(raw: Path, out: Path, ids: dict[int, int], job: _Job) -> tuple[str, bool]:
+def _convert(raw: Path, out: Path, ids: dict[int, int], job: _Job) -> tuple[str, list[int], bool]:
     values, turned = read_values(raw / job.mask, job.size, job.orientation, colours=max(ids) >= COLOUR)
     found = to_ids(values, ids)
     if job.target != job.size:
@@ -76,4 +78,5 @@ def _convert(raw: Path, out: Path, ids: dict[int, int], job: _Job) -> tuple[str,
     data = encode(found)
     path = f"masks/{blake3(data).hexdigest()}.png"
     (out / path).write_bytes(data)
-    return path, turned
+    counts = Image.fromarray(found).histogram()
+    return path, [label for label, count in enumerate(counts[:IGNORE]) if count], turned

@@ -6,6 +6,7 @@ below its folder, also with one of `SUFFIXES_OF_MASKS`. Without a class file the
 classes that are called void, ignore or unlabelled, are not learnt.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,9 @@ from tasks.formats import SPLIT_FOLDERS, Item, Reading, TableBuilder, base, plac
 from tasks.formats.voc import read_splits
 from tasks.masks import IGNORE, VOID, MaskDefect, distinct, kind_of, read_values, text_of
 from tasks.parallel import parallel
+from tasks.rules import FEW
 from tasks.scan import Scan, images
+from tasks.tables import SPLITS, Tables
 
 HOLDS: Final = frozenset({"mask", "split", "classes"})
 IMAGE_FOLDERS: Final = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit")
@@ -81,14 +84,16 @@ def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
     colours = named.colours and _kind(root, jobs) not in ("1", "L")
     if named.colours and not colours:
         named = named._replace(values=tuple(range(len(named.names))))
-    builder, seen, stems = TableBuilder(), set[int](), dict[str, str]()
+    builder, stems = TableBuilder(), dict[str, str]()
+    shown: dict[str, tuple[int, ...]] = {}
     for job, look in zip(jobs, parallel(partial(_look, root, colours), jobs, "validate", "masks"), strict=True):
         problems = list(_check(job, look, named))
         findings += problems
         if all(problem.severity != "error" for problem in problems):
             image_id = builder.add_image(job.scan, job.split, job.mask)
             stems[image_id.rpartition("/")[2]] = image_id
-            seen.update(look.values)
+            shown[image_id] = look.values
+    seen = {value for values in shown.values() for value in values}
     if path is None:
         named = _names_of(seen)
         findings.append(finding("mask.no_class_file", f"the values {_text(named.values)}"))
@@ -96,7 +101,7 @@ def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
     ignored = [name for name in named.names if name.lower() in IGNORED]
     tables = builder.tables(named.names, splits, ignored)
     tables.classes["value"] = list(named.values)
-    return Reading(tables, [*findings, *problems, *_check_classes(named, seen)])
+    return Reading(tables, [*findings, *problems, *_check_classes(named, seen), *_check_splits(tables, shown)])
 
 
 def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> None:
@@ -221,6 +226,21 @@ def _check_classes(named: ClassFile, seen: set[int]) -> Iterator[Finding]:
     learnt = [name for name in named.names if name.lower() not in IGNORED]
     if len(learnt) < 2:
         yield finding("mask.one_class", ", ".join(learnt) or "no class")
+
+
+def _check_splits(tables: Tables, shown: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
+    """Classes that no mask of a split shows, of the dataset's own splits; `shown` has the values of each image_id."""
+    split_of = dict(zip(tables.images["image_id"], tables.images["split"], strict=True))
+    splits = [split for split in SPLITS if split in split_of.values()]
+    if "train" not in splits:
+        return
+    counts = Counter((value, split_of[image_id]) for image_id, values in shown.items() for value in values)
+    for row in tables.classes[~tables.classes["ignore"].astype(bool)].itertuples():
+        total = sum(counts[row.value, split] for split in splits)
+        for split in splits:
+            if not counts[row.value, split] and total >= (1 if split == "train" else FEW):
+                code = "class.not_in_train" if split == "train" else "class.not_in_split"
+                yield finding(code, f"class {row.name} in no mask of {split}")
 
 
 def _names_of(seen: set[int]) -> ClassFile:

@@ -1,3 +1,4 @@
+import hashlib
 import itertools
 import json
 from pathlib import Path
@@ -6,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from datasets import annotation, class_folders, masks, picture, voc
-from hypothesis import given, settings
+from datasets import annotation, class_folders, mask, masks, picture, stripes, voc
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_validate import run as run_validate
@@ -31,7 +32,8 @@ def run(root: Path, out: Path, **values: object) -> stage.Metrics:
 
 
 def test_the_dataset_s_own_splits_are_kept(tmp_path: Path) -> None:
-    assert run(voc(tmp_path / "data"), tmp_path) == {"images_train": 20, "images_val": 5, "images_test": 5}
+    metrics = run(voc(tmp_path / "data"), tmp_path)
+    assert metrics == {"images_train": 20, "images_val": 5, "images_test": 5, "classes_not_in_train": 0}
 
 
 def test_pixels_that_need_no_change_stay_in_raw(tmp_path: Path) -> None:
@@ -65,12 +67,12 @@ def frame(hashes: list[str]) -> pd.DataFrame:
     )
 
 
-SETTINGS = Transform(splits="auto", val=0.2, test=0.2, seed=0, max_side=None)
+SETTINGS = Transform(splits="auto", val=0.2, test=0.2, seed=0, keep=None, keep_sha256=None, max_side=None)
 NO_OBJECTS = pd.DataFrame({"image_id": [], "label": []})
 
 
 def assign(images: pd.DataFrame, config: Transform, objects: pd.DataFrame = NO_OBJECTS) -> pd.Series:
-    return splits.assign(images, objects, config)[0]
+    return splits.stratify(splits.place(images, config), images, objects)
 
 
 def test_added_images_move_no_other_and_duplicates_stay_together() -> None:
@@ -81,6 +83,104 @@ def test_added_images_move_no_other_and_duplicates_stay_together() -> None:
     shares = assign(frame([f"h{index}" for index in range(5000)]), SETTINGS).value_counts(normalize=True)
     assert shares["val"] == pytest.approx(0.2, abs=0.02)
     assert shares["test"] == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_an_added_near_duplicate_moves_its_group_only_where_it_leads_it(size: int) -> None:
+    config = SETTINGS.model_copy(update={"val": 0.1, "test": 0.1})
+    rng, groups = np.random.default_rng(size), 6000
+    hashes = rng.integers(0, 1 << 62, (groups, size + 1))
+    before = [f"{value:016x}" for value in hashes[:, :size].min(axis=1)]
+    after = [f"{value:016x}" for value in hashes.min(axis=1)]
+    few, many = (assign(frame(names), config).to_numpy() for names in (before, after))
+    is_led = np.array(before) != np.array(after)
+    assert (few[~is_led] == many[~is_led]).all()
+    assert (few != many).mean() == pytest.approx(0.34 / (size + 1), abs=0.02)
+    assert (many == "test").mean() == pytest.approx(0.1, abs=0.02)
+
+
+def kept_file(images: pd.DataFrame, split: pd.Series, path: Path) -> Transform:
+    """Writes `splits.json`, and the settings that keep it."""
+    names = {name: list(images.loc[split == name, "image_id"]) for name in ("train", "val", "test")}
+    path.write_text(json.dumps({"origins": {}, "seed": 0, "splits": names}))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return SETTINGS.model_copy(update={"keep": str(path), "keep_sha256": digest})
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000), other_seed=st.integers(0, 10), added=st.integers(1, 60))
+def test_what_an_earlier_run_placed_stays_whatever_is_added(seed: int, other_seed: int, added: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    images = frame([f"{value:016x}" for value in rng.integers(0, 1 << 62, 40 + added)])
+    classes = {"often": list(images["hash"][::2]), "rare": list(images["hash"][:added:3])}
+    objects = labelled(list(images["hash"]), classes)[1]
+    first = images[:40]
+    split = assign(first, SETTINGS.model_copy(update={"seed": seed}), objects)
+    config = kept_file(first, split, tmp_path / "kept.json").model_copy(update={"seed": other_seed})
+    for place in range(40, 40 + added, 2):  # every other one is near to an earlier image, and may lead its group
+        group = images["group"][rng.integers(0, 40)]
+        images.loc[images["group"].isin([group, images["hash"][place]]), "group"] = min(group, images["hash"][place])
+    found = assign(images, config, objects)
+    assert found[:40].tolist() == split.tolist()
+    assert (found.groupby(images["group"]).nunique() == 1).all()
+
+
+def test_kept_groups_that_an_image_joins_go_where_the_first_of_test_val_train_is(tmp_path: Path) -> None:
+    images = frame([f"h{index}" for index in range(60)])
+    split = assign(images, SETTINGS)
+    config = kept_file(images, split, tmp_path / "kept.json")
+    one, other = split.index[split == "train"][0], split.index[split == "val"][0]
+    images.loc[[one, other], "group"] = "joined"
+    found = assign(images, config)
+    assert found[one] == found[other] == "val"
+    assert (found == split).sum() == 59
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no json", "expected a splits.json"),
+        ("[]", "expected a splits.json"),
+        ('{"splits": {"training": ["i0"]}}', "expected a splits.json"),
+        ('{"splits": {"train": ["i0"], "val": ["i0"]}}', "i0 in train and val: delete one of them"),
+        ('{"splits": {"train": ["x0"]}}', "none of this dataset's images"),
+        ('{"splits":' * 100_000, "expected a splits.json"),
+    ],
+)
+def test_a_file_of_kept_splits_that_is_none(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    path.write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    config = SETTINGS.model_copy(update={"keep": str(path), "keep_sha256": digest})
+    with pytest.raises(SightlineError, match=message):
+        assign(frame(["a", "b"]), config)
+    with pytest.raises(SightlineError, match="restore the file"):
+        assign(frame(["a", "b"]), config.model_copy(update={"keep_sha256": "0" * 64}))
+    with pytest.raises(SightlineError, match="not there"):
+        assign(frame(["a", "b"]), config.model_copy(update={"keep": str(tmp_path / "nowhere")}))
+
+
+def test_kept_splits_need_a_checksum_and_a_place_that_no_run_removes() -> None:
+    values = SETTINGS.model_dump()
+    with pytest.raises(SightlineError, match=r"set transform\.keep_sha256"):
+        parse(transform.Config, {"transform": values | {"keep": "splits.json"}})
+    with pytest.raises(SightlineError, match="copy it elsewhere"):
+        parse(transform.Config, {"transform": values | {"keep": "./data/dataset/splits.json", "keep_sha256": "0" * 64}})
+
+
+def test_a_second_run_keeps_the_splits_of_the_first(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "data", 60)
+    run(root, tmp_path)
+    kept = tmp_path / "splits.json"
+    kept.write_bytes((tmp_path / "dataset/splits.json").read_bytes())
+    digest = hashlib.sha256(kept.read_bytes()).hexdigest()
+    picture(root / "cat/new.jpg", 5000)
+    run(root, tmp_path, seed=1, keep=str(kept), keep_sha256=digest)
+    before, after = (json.loads(path.read_text()) for path in (kept, tmp_path / "dataset/splits.json"))
+    assert (before["kept"], after["kept"]) == (None, digest)
+    assert all(set(before["splits"][name]) == set(after["splits"][name]) - {"cat/new"} for name in before["splits"])
+    run(root, tmp_path, seed=1)
+    assert json.loads((tmp_path / "dataset/splits.json").read_text())["splits"] != after["splits"]
 
 
 def test_another_seed_gives_other_splits() -> None:
@@ -175,6 +275,46 @@ def test_a_rare_class_moves_nothing_else() -> None:
     split = assign(images, SETTINGS, objects)
     assert (split != alone).sum() <= 2
     assert set(split[:3]) == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_class_of_few_groups_is_in_train(seed: int) -> None:
+    groups = [f"g{index}" for index in range(100)]
+    images, objects = labelled(groups, {"often": groups, "one": groups[:1], "two": groups[1:3]})
+    split = assign(images, SETTINGS.model_copy(update={"seed": seed}), objects)
+    assert split[0] == "train"
+    assert "train" in set(split[1:3])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_small_dataset_has_an_image_in_each_split(seed: int) -> None:
+    images, objects = labelled(["g0", "g1", "g2", "g3"], {"one": ["g0"], "two": ["g1", "g2"]})
+    split = assign(images, SETTINGS.model_copy(update={"seed": seed}), objects)
+    assert set(split) == {"train", "val", "test"}
+    assert split[0] == "train"
+    assert "train" in set(split[1:3])
+
+
+def test_classes_of_masks_are_in_every_split_and_one_that_train_lacks_is_told(tmp_path: Path) -> None:
+    root = masks(tmp_path / "data")
+    for path in root.glob("masks/*/*.png"):
+        mask(path, stripes((0, 1, 1 if int(path.stem) % 8 else 2)))  # 4 of 30 masks show trees
+    for seed in range(3):
+        metrics = run(root, tmp_path, splits="hash", seed=seed)
+        assert metrics["classes_not_in_train"] == 0
+        dataset = Dataset.read(root, tmp_path / "dataset")
+        for split in ("train", "val", "test"):
+            found = [np.unique(np.asarray(Image.open(sample.mask))) for sample in dataset.samples(split) if sample.mask]
+            assert set(np.concatenate(found)) == {0, 1, 2}
+    named = {name: list(ids) for name, ids in json.loads((tmp_path / "dataset/splits.json").read_text())["splits"].items()}
+    trees = [name for ids in named.values() for name in ids if int(name[-3:]) % 8 == 0]
+    named = {name: [each for each in ids if each not in trees] for name, ids in named.items()}
+    (tmp_path / "kept.json").write_text(json.dumps({"splits": {**named, "test": [*named["test"], *trees]}}))
+    digest = hashlib.sha256((tmp_path / "kept.json").read_bytes()).hexdigest()
+    metrics = run(root, tmp_path, splits="hash", keep=str(tmp_path / "kept.json"), keep_sha256=digest)
+    assert metrics["classes_not_in_train"] == 1
+    fixes = json.loads((tmp_path / "dataset/fixes.json").read_text())
+    assert [fix["what"] for fix in fixes if fix["fix"] == "not in train"] == ["class tree: no image of train shows it"]
 
 
 def test_near_duplicates_stay_together_and_are_placed_once() -> None:

@@ -13,14 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from datasets import annotation, class_folders, coco, masks, picture, voc, yolo
+from datasets import annotation, class_folders, coco, mask, masks, picture, stripes, voc, yolo
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter
 
 from sightline.errors import AnswerIsNo
-from tasks import expectations, stage, validate
+from tasks import duplicates, expectations, formats, stage, validate
 from tasks.rules import RULES
+from tasks.scan import scan
 from tasks.schema import parse
 
 ROOT = Path(__file__).parents[2]
@@ -510,3 +511,99 @@ def test_a_broken_file_of_all_labels_cannot_be_set_aside(tmp_path: Path) -> None
     (root / "annotations/instances_val.json").write_text('{"images": [], "annotations": [], "categories": [')
     with pytest.raises(AnswerIsNo, match=r"instances_val\.json"):
         run(root, tmp_path, on_error="quarantine")
+
+
+def boxes_of(name: str, *objects: tuple[str, float, float, float, float]) -> Callable[[Path], None]:
+    return lambda root: annotation(root / f"Annotations/{name}.xml", list(objects))
+
+
+CAT, DOG = ("cat", 1, 1, 20, 20), ("dog", 30, 10, 64, 48)
+CONFLICTS: dict[str, tuple[list[tuple[str, float, float, float, float]], str]] = {
+    "another class": ([("dog", 1, 1, 20, 20), DOG], "0 cat, and 1 in"),
+    "one less": ([CAT], "0 dog, and 1 in"),
+    "one more": ([CAT, DOG, ("dog", 1, 25, 20, 48)], "2 dog, and 1 in"),
+    "none": ([], "0 cat, and 1 in"),
+    "elsewhere": ([("cat", 1, 15, 20, 34), DOG], "cat elsewhere than in"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("is_saved_again", [False, True])
+@pytest.mark.parametrize("name", CONFLICTS)
+def test_copies_whose_boxes_differ_are_told(name: str, is_saved_again: bool, tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    if is_saved_again:
+        saved_again("JPEGImages/005.jpg", "JPEGImages/006.jpg")(root)
+    else:
+        copy_image(root, "005", "006")
+    objects, got = CONFLICTS[name]
+    boxes_of("006", *objects)(root)
+    run(root, tmp_path)
+    found = [row for row in findings(tmp_path) if row["severity"] != "info"]
+    assert {row["code"] for row in found} == {"label.conflict", "image.copy" if is_saved_again else "image.duplicate"}
+    (conflict,) = (row for row in found if row["code"] == "label.conflict")
+    assert (conflict["file"], conflict["severity"]) == ("JPEGImages/006.jpg", "warning")
+    assert conflict["got"] == f"{got} JPEGImages/005.jpg, the same picture"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_copies_whose_boxes_were_drawn_twice_are_no_conflict(tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    copy_image(root, "005", "006")
+    boxes_of("006", ("dog", 31, 9, 63, 48), ("cat", 2, 1, 19, 22), ("cat", 2, 1, 19, 22))(root)
+    run(root, tmp_path)
+    assert {row["code"] for row in findings(tmp_path)} == {"image.duplicate", "object.duplicate"}
+
+
+def test_boxes_of_copies_are_compared_in_any_order_and_in_bounded_memory() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 1000, (900, 2))
+    some = np.hstack([corners, corners + 30])
+    assert expectations._lie_alike(some, rng.permutation(some) + 1)
+    assert not expectations._lie_alike(some, np.vstack([some[1:], [[2000, 2000, 2030, 2030]]]))
+    assert expectations._lie_alike(np.tile(some, (200, 1)), np.tile(some, (200, 1)) + 1)
+
+
+def conflicts(root: Path) -> list[str]:
+    """What is told of copies' labels."""
+    _, tables, _ = validate.look_at(root, "masks", 50_000_000)
+    module = formats.load("masks")
+    alike = duplicates.find(scan(root, module.image_files(root), 50_000_000).values(), root, 50_000_000)
+    return [item.got for item in expectations.check_tables(tables, alike, root) if item.code == "label.conflict"]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("is_saved_again", [False, True])
+def test_copies_whose_masks_differ_are_told(is_saved_again: bool, tmp_path: Path) -> None:
+    root = masks(tmp_path / "data")
+    pixels = np.zeros((48, 64), np.uint8)
+    pixels[10:30, 10:30], pixels[34:44, 4:60] = 1, 2
+    mask(root / "masks/train/005.png", pixels)
+    mask(root / "masks/train/006.png", pixels)
+    (root / "images/train/006.jpg").write_bytes((root / "images/train/005.jpg").read_bytes())
+    if is_saved_again:
+        saved_again("images/train/005.jpg", "images/train/006.jpg")(root)
+    assert conflicts(root) == []
+    mask(root / "masks/train/006.png", np.roll(pixels, 2, (0, 1)))  # drawn a little beside
+    assert conflicts(root) == []
+    mask(root / "masks/train/006.png", np.where(pixels == 1, 3, pixels).astype(np.uint8))  # left open
+    assert conflicts(root) == []
+    for changed, name in ((np.where(pixels == 1, 2, pixels), "car"), (np.where(pixels == 1, 0, pixels), "road")):
+        mask(root / "masks/train/006.png", changed.astype(np.uint8))
+        (got,) = conflicts(root)
+        assert "elsewhere in masks/train/006.png than in masks/train/005.png of images/train/005.jpg" in got
+        assert name in got
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_class_that_the_masks_of_a_split_lack(tmp_path: Path) -> None:
+    root = masks(tmp_path / "data")
+    for path in root.glob("masks/val/*.png"):
+        mask(path, stripes((0, 0, 2)))
+    assert run(root, tmp_path)["errors"] == 0
+    found = [(row["code"], row["got"]) for row in findings(tmp_path)]
+    assert found == [("class.not_in_split", "class car in no mask of val")]
+    for path in root.glob("masks/train/*.png"):
+        mask(path, stripes((0, 1, 1, 3)))
+    with pytest.raises(AnswerIsNo, match="class tree in no mask of train, expected each class in train"):
+        run(root, tmp_path)
