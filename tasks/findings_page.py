@@ -26,8 +26,11 @@ ENLARGED: Final = 5  # times, at most: an image of a few pixels stays small
 QUALITY: Final = 80
 _MARK: Final = ((0, 0, 0), (255, 214, 10))  # a box's rim and line: one of them is seen on any ground
 _ALIKE: Final = frozenset(
-    {"image.duplicate", "image.copy", "image.near", "split.leak", "split.copy", "split.near", "class.conflict"}
-)
+    {
+        "image.duplicate", "image.copy", "image.near", "split.leak", "split.copy", "split.near", "class.conflict",
+        "label.conflict",
+    }
+)  # fmt: skip
 """Rules whose pictures are the images that are alike."""
 
 

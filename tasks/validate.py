@@ -79,7 +79,7 @@ def look_at(root: Path, name: str, max_pixels: int, *, decode: bool = True) -> t
         *reading.findings,
         *check_images(scans),
         *check_foreign(scan.walk(root, root)),
-        *check_tables(tables, alike),
+        *check_tables(tables, alike, root),
     ]
     return name, tables, found
 

@@ -171,7 +171,7 @@ def dataset(clean: tuple[Path, dict[str, Scan]]) -> Iterator[tuple[Path, dict[st
 def test_a_clean_dataset_has_no_finding(clean: tuple[Path, dict[str, Scan]]) -> None:
     reading = module.read(*clean)
     assert reading.findings == []
-    assert check_tables(reading.tables, Duplicates({}, {})) == []
+    assert check_tables(reading.tables, Duplicates({}, {}), clean[0]) == []
     assert reading.tables.images["split"].value_counts().to_dict() == {"train": 20, "val": 5, "test": 5}
     assert list(reading.tables.classes["name"]) == ["cat", "dog"]
     first = reading.tables.objects[reading.tables.objects["image_id"] == "images/train/000"]
@@ -214,7 +214,7 @@ def test_each_rule_is_planted(clean: tuple[Path, dict[str, Scan]]) -> None:
 @pytest.mark.parametrize("box", [[20, 20, -5, 5], [20, 20, 0, 5]])
 def test_a_box_without_size_is_inverted(box: list[int], dataset: tuple[Path, dict[str, Scan]]) -> None:
     change(dataset[0], note(bbox=box))
-    found = check_tables(module.read(*dataset).tables, Duplicates({}, {}))
+    found = check_tables(module.read(*dataset).tables, Duplicates({}, {}), dataset[0])
     assert {(item.code, item.image_id, item.file) for item in found} == {("box.inverted", "images/val/021", VAL)}
 
 
