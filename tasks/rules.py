@@ -248,6 +248,12 @@ RULES: Final[dict[str, Rule]] = {
         "error", "the size of the upright image", f"turn the images upright and see that the boxes fit, or {SET_ASIDE}"
     ),
     # VOC
+    "voc.origin": Rule(
+        "warning",
+        "coordinates from 1, as the kit has them",
+        "see whether the tool counts from 0: then set dataset.voc_origin=0 (--voc-origin 0), all boxes are a pixel off "
+        "otherwise; if not, nothing: the copy is clipped",
+    ),
     "voc.annotated_twice": Rule(
         "error", "one annotation for each image", f"delete one of the two files: only the first one is read; or {SET_ASIDE}"
     ),

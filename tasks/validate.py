@@ -39,7 +39,7 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
         AnswerIsNo: There are errors, and they are not to be set aside or concern the whole dataset.
     """
     dataset = config.dataset
-    name, tables, found = look_at(paths.raw, dataset.format, config.validate_.max_pixels)
+    name, tables, found = look_at(paths.raw, dataset.format, config.validate_.max_pixels, voc_origin=dataset.voc_origin)
     errors = sorted(item for item in found if item.severity == "error")
     source = Source(paths.raw, tables, config.validate_.max_pixels)
     quarantined: list[str] = []
@@ -65,12 +65,14 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
     }  # fmt: skip
 
 
-def look_at(root: Path, name: str, max_pixels: int, *, decode: bool = True) -> tuple[str, Tables, list[Finding]]:
+def look_at(
+    root: Path, name: str, max_pixels: int, *, decode: bool = True, voc_origin: int = 1
+) -> tuple[str, Tables, list[Finding]]:
     """The name of the dataset's format, where it is `auto`, its tables, and all that is wrong with it."""
     name = formats.detect(root, name)
     module = formats.load(name)
     scans = scan.scan(root, module.image_files(root), max_pixels, decode=decode)
-    reading = module.read(root, scans)
+    reading = formats.read(name, root, scans, voc_origin)
     alike = duplicates.find(scans.values(), root, max_pixels)
     images = reading.tables.images
     group = images["hash"].map(lambda digest: alike.near.get(digest, digest))

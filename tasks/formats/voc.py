@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import pandas as pd
+
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
 from tasks.formats import Item, Reading, TableBuilder, base, place
@@ -21,7 +23,7 @@ from tasks.masks import MaskDefect, encode, read_values
 from tasks.parallel import parallel
 from tasks.scan import SUFFIXES, Scan, images, walk
 
-HOLDS: Final = frozenset({"box", "polygons", "rle", "split", "difficult", "empty"})
+HOLDS: Final = frozenset({"box", "polygons", "rle", "split", "difficult", "truncated", "empty"})
 _MASKS: Final = {"semantic": "SegmentationClass", "instances": "SegmentationObject"}
 _NOT_IMAGES: Final = tuple(f"{folder}/" for folder in (*_MASKS.values(), "Annotations", "ImageSets"))
 _PRECEDENCE: Final = ("test", "val", "train")  # of an image that is listed twice
@@ -85,16 +87,19 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
             stems[image_id.rpartition("/")[2]] = builder.add_image(scan)
             findings += _check_head(name, note, scan)
             findings += (replace(item, image_id=image_id) for item in note.findings)
-            for index, (label, box, line, polygons, difficult, _) in enumerate(note.objects):
-                rle = masks.get(index, "")
-                builder.add_object(image_id, label, box, name, line, polygons=polygons, rle=rle, difficult=difficult)
+            for index, (label, box, line, polygons, difficult, truncated) in enumerate(note.objects):
+                builder.add_object(
+                    image_id, label, box, name, line,
+                    polygons=polygons, rle=masks.get(index, ""), difficult=difficult, truncated=truncated,
+                )  # fmt: skip
     findings += [
         finding("annotation.missing", "no XML", scan.path, image_id=scan.image_id)
         for scan in pictures.all()
         if scan.path not in annotated
     ]
     splits, problems = read_splits(top, root, stems)
-    return Reading(builder.tables(splits=splits), [*findings, *problems])
+    tables = builder.tables(splits=splits)
+    return Reading(tables, [*findings, *problems, *_check_origin(tables.objects, origin)])
 
 
 def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> None:
@@ -242,6 +247,15 @@ def _check_head(name: str, note: Annotation, scan: Scan) -> Iterator[Finding]:
     elif (width, height) != (scan.width, scan.height):
         expected = f"{scan.width}x{scan.height}, the image's own"
         yield finding("size.mismatch", f"{width:g}x{height:g}", name, note.size_line, scan.image_id, expected=expected)
+
+
+def _check_origin(objects: pd.DataFrame, origin: int) -> Iterator[Finding]:
+    """Boxes that begin at 0, where the first pixel is 1."""
+    at_0 = objects[objects[["xmin", "ymin"]].eq(-origin).any(axis=1)] if origin else objects.iloc[:0]
+    if len(at_0):
+        first = at_0.iloc[0]
+        got = f"xmin or ymin is 0 in {len(at_0)} of {len(objects)} boxes"
+        yield finding("voc.origin", got, first["file"], int(first["line"]), first["image_id"])
 
 
 def read_splits(top: Path, root: Path, stems: Mapping[str, str], lists: str = "Main") -> tuple[dict[str, str], list[Finding]]:
