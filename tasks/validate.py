@@ -44,8 +44,8 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
     source = Source(paths.raw, tables, config.validate_.max_pixels)
     quarantined: list[str] = []
     if config.validate_.on_error == "quarantine":
-        errors, aside = [item for item in errors if is_of_all(item)], [item for item in errors if not is_of_all(item)]
-        quarantined = sorted({item.image_id or item.file for item in aside})
+        quarantined = sorted({item.sample for item in errors if item.sample})
+        errors = [item for item in errors if not item.sample]
         tables = without(tables, quarantined)
     if tables.images.empty or tables.classes.empty:
         errors.append(finding("dataset.empty", f"{len(tables.images)} images of {len(tables.classes)} classes"))
@@ -84,11 +84,6 @@ def look_at(
         *check_tables(tables, alike),
     ]
     return name, tables, found
-
-
-def is_of_all(item: Finding) -> bool:
-    """Whether a finding is about the whole dataset, or about a file that holds the labels of many images."""
-    return not item.file or (not item.image_id and item.code.startswith(("json.", "coco.part_missing")))
 
 
 def without(tables: Tables, image_ids: Sequence[str]) -> Tables:
