@@ -1,5 +1,6 @@
 """Each defect that is planted is found, and a clean dataset has none."""
 
+import importlib
 import io
 import json
 import re
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter
 
 from sightline.errors import AnswerIsNo
-from tasks import expectations, stage, validate
+from tasks import expectations, rules, stage, validate, variants
 from tasks.rules import RULES
 from tasks.schema import parse
 
@@ -617,3 +618,10 @@ def test_a_file_without_a_list_cannot_be_set_aside(part: str, value: object, tmp
     in_json(lambda content: content.update({part: value}))(root)  # type: ignore[dict-item]
     with pytest.raises(AnswerIsNo, match=r"instances_val\.json"):
         run(root, tmp_path, on_error="quarantine")
+
+
+def test_each_rule_stands_once_and_those_of_a_format_in_its_file() -> None:
+    modules = [importlib.import_module(f"tasks.rules.{name}") for name in variants.names("rules")]
+    codes = [*rules._SHARED, *(code for module in modules for code in module.RULES)]
+    assert sorted(codes) == sorted(RULES)
+    assert set(variants.names("rules")) <= set(variants.names("formats"))
