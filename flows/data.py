@@ -14,10 +14,12 @@ def validate(arguments: list[str]) -> int:
     _add_format(parser, "--format", "its format (default: found out)", default="auto")
     parser.add_argument("--report", type=Path, default=Path("work/findings"), help="where the page goes (default: %(default)s)")
     parser.add_argument("--headers", action="store_true", help="look at the headers of the images, and decode no pixel")
+    _add_origin(parser)
     options = parser.parse_args(arguments)
     from tasks import dataset_check
 
-    return dataset_check.run(options.path, options.format, options.report, decode=not options.headers)
+    decode, origin = not options.headers, options.voc_origin
+    return dataset_check.run(options.path, options.format, options.report, decode=decode, voc_origin=origin)
 
 
 def convert(arguments: list[str]) -> int:
@@ -29,12 +31,13 @@ def convert(arguments: list[str]) -> int:
     _add_format(parser, "--format", "the format to read (default: found out)", default="auto")
     parser.add_argument("--link", action="store_true", help="link to the images instead of copying them")
     parser.add_argument("--lossy", action="store_true", help="go on where the format cannot hold all that the dataset holds")
+    _add_origin(parser)
     options = parser.parse_args(arguments)
     from tasks import convert as converter
 
     if options.link and options.path.is_file():
         raise SightlineError(f"--link: {options.path} is a ZIP, expected a folder: leave --link out")
-    with converter.open_dataset(options.path, options.format) as opened:
+    with converter.open_dataset(options.path, options.format, options.voc_origin) as opened:
         count = converter.convert(opened, options.to, options.out, link=options.link, lossy=options.lossy)
         print(f"{options.out}: {count} images, {len(opened.tables.objects)} objects, {opened.format} to {options.to}")
     return 0
@@ -54,6 +57,11 @@ def diff(arguments: list[str]) -> int:
         found = dataset_diff.compare(old.tables, new.tables, old.root, new.root)
     print(found.to_json() if options.json else found.to_text())
     return 0 if found.is_empty else 1
+
+
+def _add_origin(parser: argparse.ArgumentParser) -> None:
+    text = "what the coordinates of VOC boxes count from (default: %(default)s, as in the kit)"
+    parser.add_argument("--voc-origin", type=int, choices=(0, 1), default=1, help=text)
 
 
 def _add_format(parser: argparse.ArgumentParser, option: str, text: str, **settings: object) -> None:

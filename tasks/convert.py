@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import pandas as pd
 
@@ -19,6 +20,9 @@ from tasks.image_rules import check_images
 from tasks.masks import COLOUR, encode, ids_of, read_values, to_ids
 from tasks.sources import _archive
 from tasks.tables import Tables
+
+TOLD: Final = frozenset({"truncated"})
+"""Losses that are told alone: nothing is learnt or measured by them."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,13 @@ class Opened:
 
 
 @contextmanager
-def open_dataset(path: Path, name: str = "auto") -> Iterator[Opened]:
+def open_dataset(path: Path, name: str = "auto", voc_origin: int = 1) -> Iterator[Opened]:
     """Reads a folder or a ZIP in any format, or what `transform` wrote; a ZIP is unpacked into a temporary folder.
 
     Args:
         path: The dataset.
         name: Its format, or `auto`.
+        voc_origin: What the coordinates of VOC boxes count from, 1 or 0.
 
     Raises:
         SightlineError: It is not there, of no known format, or a ZIP with what must not be written.
@@ -58,7 +63,7 @@ def open_dataset(path: Path, name: str = "auto") -> Iterator[Opened]:
         format_name = formats.detect(root, name)
         module = formats.load(format_name)
         scans = scan.scan(root, module.image_files(root), MAX_PIXELS, decode=False)
-        reading = module.read(root, scans)
+        reading = formats.read(format_name, root, scans, voc_origin)
         yield Opened(root, root, format_name, reading.tables, [*reading.findings, *check_images(scans)])
 
 
@@ -100,14 +105,16 @@ def convert(opened: Opened, name: str, out: Path, *, link: bool = False, lossy: 
         raise SightlineError(f"{len(errors)} errors, first: {errors[0]}: run `sightline validate`, and mend them")
     module = formats.load(name)
     lost = formats.holds(opened.tables) - module.HOLDS
-    if lost and not lossy:
-        what = ", ".join(formats.HOLDABLE[key] for key in sorted(lost))
+    if lost - TOLD and not lossy:
+        what = ", ".join(formats.HOLDABLE[key] for key in sorted(lost - TOLD))
         raise SightlineError(f"{name} cannot hold {what}: choose another format, or lose them with --lossy")
     tables = opened.tables
     if "iscrowd" in lost:
         is_crowd = tables.objects["iscrowd"].astype(bool)
         tables = replace(tables, objects=tables.objects[~is_crowd])
         print(f"{name}: {is_crowd.sum()} objects with the flag iscrowd are left out", file=sys.stderr)
+    if "truncated" in lost:
+        print(f"{name}: the flag truncated of {tables.objects['truncated'].sum()} objects is left out", file=sys.stderr)
     items = formats.items(tables, opened.raw, opened.root, link=link)
     if tables.images["mask"].notna().any():
         items = with_masks(items, tables, opened.root)

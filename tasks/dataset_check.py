@@ -13,7 +13,7 @@ SHOWN: Final = 20
 """Findings that are printed; the page has them all."""
 
 
-def run(path: Path, name: str, report: Path, *, decode: bool = True) -> int:
+def run(path: Path, name: str, report: Path, *, decode: bool = True, voc_origin: int = 1) -> int:
     """Prints the worst findings, and writes all of them below `report`; returns 1 where there are errors, otherwise 0.
 
     Args:
@@ -21,12 +21,13 @@ def run(path: Path, name: str, report: Path, *, decode: bool = True) -> int:
         name: Its format, or `auto`.
         report: For findings.parquet, findings.json and findings.html.
         decode: Whether pixels are decoded.
+        voc_origin: What the coordinates of VOC boxes count from, 1 or 0.
 
     Raises:
         SightlineError: The dataset is not there, or of no known format.
     """
     with unpacked(path) as root:
-        name, tables, found = look_at(root, name, MAX_PIXELS, decode=decode)
+        name, tables, found = look_at(root, name, MAX_PIXELS, decode=decode, voc_origin=voc_origin)
         findings.write(found, report, ())
         errors = findings.count(found)["error"]
         write_page(found, report / "findings.html", (), Source(root, tables, MAX_PIXELS), stops=bool(errors))

@@ -14,6 +14,8 @@ from tasks.rules import RULES
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: Final = ("error", "warning", "info")
+OF_MANY: Final = ".json"
+"""Suffix of the files that hold the labels of many images."""
 
 _SCHEMA: Final = pa.schema(
     [
@@ -41,7 +43,7 @@ class Finding:
         got: What stands there.
         expected: What should stand there.
         remedy: What to do.
-        image_id: The image concerned; empty where there is none.
+        image_id: The image concerned, or what a file of many names and does not have; empty where there is none.
     """
 
     code: str
@@ -52,6 +54,11 @@ class Finding:
     expected: str
     remedy: str
     image_id: str = ""
+
+    @property
+    def sample(self) -> str:
+        """What is set aside for it: the image, or the file of one image that has none; empty where that cannot be."""
+        return self.image_id or ("" if self.file.endswith(OF_MANY) else self.file)
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
@@ -81,11 +88,16 @@ def write(findings: Sequence[Finding], folder: Path, quarantined: Sequence[str])
     Args:
         findings: In any order.
         folder: Made where it is not there.
-        quarantined: The image_id of each sample that was set aside.
+        quarantined: The name of each sample that was set aside; `findings.json` says why.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = [asdict(item) for item in ordered(findings)]
+    why: dict[str, list[dict[str, object]]] = {name: [] for name in sorted(quarantined)}
+    for item in ordered(findings):
+        if item.severity == "error" and item.sample in why:
+            why[item.sample].append({"code": item.code, "file": item.file, "line": item.line, "got": item.got})
+    aside = [{"sample": name, "why": reasons} for name, reasons in why.items()]
     table = pa.Table.from_pylist(rows, schema=_SCHEMA)
     pq.write_table(table, folder / "findings.parquet", compression="zstd")
-    summary = {**count(findings), "quarantined": sorted(quarantined), "findings": rows}
+    summary = {**count(findings), "quarantined": aside, "findings": rows}
     (folder / "findings.json").write_text(dump_json(summary), encoding="utf-8")

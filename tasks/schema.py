@@ -48,6 +48,7 @@ class Dataset(Section):
     name: Name
     source: Name
     format: Name
+    voc_origin: int = Field(default=1, ge=0, le=1)
     path: str | None
     sha256: Sha256 | None
     images: int = Field(ge=10)
@@ -61,6 +62,8 @@ class Dataset(Section):
             raise ValueError(f"source {self.source} needs a path: set dataset.path=...")
         if self.source == "http" and not self.sha256:
             raise ValueError("source http needs the checksum of the file: set dataset.sha256=...")
+        if self.source == "generated" and self.voc_origin != 1:
+            raise ValueError("source generated writes the kit's VOC, from 1: set dataset.voc_origin=1")
         return self
 
 

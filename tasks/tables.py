@@ -40,6 +40,7 @@ OBJECTS: Final = pa.schema(
         ("rle", pa.string()),  # the mask in COCO's compressed run-length code, of the image's size; null where there is none
         ("iscrowd", pa.bool_()),
         ("difficult", pa.bool_()),
+        ("truncated", pa.bool_()),
         ("file", pa.string()),  # where it was read from, relative to the source's root
         ("line", pa.int32()),  # 0 where the format has no lines
     ]

@@ -39,13 +39,13 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
         AnswerIsNo: There are errors, and they are not to be set aside or concern the whole dataset.
     """
     dataset = config.dataset
-    name, tables, found = look_at(paths.raw, dataset.format, config.validate_.max_pixels)
+    name, tables, found = look_at(paths.raw, dataset.format, config.validate_.max_pixels, voc_origin=dataset.voc_origin)
     errors = sorted(item for item in found if item.severity == "error")
     source = Source(paths.raw, tables, config.validate_.max_pixels)
     quarantined: list[str] = []
     if config.validate_.on_error == "quarantine":
-        errors, aside = [item for item in errors if is_of_all(item)], [item for item in errors if not is_of_all(item)]
-        quarantined = sorted({item.image_id or item.file for item in aside})
+        quarantined = sorted({item.sample for item in errors if item.sample})
+        errors = [item for item in errors if not item.sample]
         tables = without(tables, quarantined)
     if tables.images.empty or tables.classes.empty:
         errors.append(finding("dataset.empty", f"{len(tables.images)} images of {len(tables.classes)} classes"))
@@ -65,12 +65,14 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
     }  # fmt: skip
 
 
-def look_at(root: Path, name: str, max_pixels: int, *, decode: bool = True) -> tuple[str, Tables, list[Finding]]:
+def look_at(
+    root: Path, name: str, max_pixels: int, *, decode: bool = True, voc_origin: int = 1
+) -> tuple[str, Tables, list[Finding]]:
     """The name of the dataset's format, where it is `auto`, its tables, and all that is wrong with it."""
     name = formats.detect(root, name)
     module = formats.load(name)
     scans = scan.scan(root, module.image_files(root), max_pixels, decode=decode)
-    reading = module.read(root, scans)
+    reading = formats.read(name, root, scans, voc_origin)
     alike = duplicates.find(scans, root, max_pixels)
     images = reading.tables.images
     group = images["hash"].map(lambda digest: alike.near.get(digest, digest)) if alike.near else images["hash"]
@@ -82,11 +84,6 @@ def look_at(root: Path, name: str, max_pixels: int, *, decode: bool = True) -> t
         *check_tables(tables, alike, root),
     ]
     return name, tables, found
-
-
-def is_of_all(item: Finding) -> bool:
-    """Whether a finding is about the whole dataset, or about a file that holds the labels of many images."""
-    return not item.file or (not item.image_id and item.code.startswith(("json.", "coco.part_missing")))
 
 
 def without(tables: Tables, image_ids: Sequence[str]) -> Tables:

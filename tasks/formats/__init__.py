@@ -45,6 +45,7 @@ HOLDABLE: Final = {
     "mask": "masks of classes",
     "split": "splits",
     "difficult": "the flag difficult",
+    "truncated": "the flag truncated",
     "iscrowd": "the flag iscrowd",
     "empty": "images without objects",
     "classes": "the order of the classes, and classes without objects",
@@ -159,10 +160,11 @@ class TableBuilder:
     def add_object(
         self, image_id: str, label: str, box: Box, file: str, line: int = 0, *,
         polygons: Polygons | None = None, rle: str = "", iscrowd: bool = False, difficult: bool = False,
+        truncated: bool = False,
     ) -> None:  # fmt: skip
         """Adds an object of the class `label`; NaN in the box where it is the whole image's class."""
         code = self._codes.setdefault(label, len(self._codes))
-        self._objects.add(image_id, code, *box, polygons or None, rle or None, iscrowd, difficult, file, line)
+        self._objects.add(image_id, code, *box, polygons or None, rle or None, iscrowd, difficult, truncated, file, line)
 
     def tables(
         self, classes: Iterable[str] = (), splits: Mapping[str, str] | None = None, ignore: Iterable[str] = ()
@@ -226,11 +228,28 @@ def holds(tables: Tables) -> frozenset[str]:
         "mask": bool(images["mask"].notna().any()),
         "split": bool((images["split"] != "").any()),
         "difficult": bool(objects["difficult"].any()),
+        "truncated": bool(objects["truncated"].any()),
         "iscrowd": bool(objects["iscrowd"].any()),
         "empty": bool((~images["image_id"].isin(objects["image_id"]) & images["mask"].isna()).any()),
         "classes": list(names) != sorted(names) or bool((~tables.classes["id"].isin(objects["label"])).any()),
     }
     return frozenset(name for name, is_held in found.items() if is_held)
+
+
+def read(name: str, root: Path, scans: Mapping[str, Scan], voc_origin: int = 1) -> Reading:
+    """What the format `name` reads.
+
+    Args:
+        name: The format.
+        root: The dataset.
+        scans: Its images.
+        voc_origin: What Pascal VOC's annotations count from, 1 or 0: tools differ in this format alone.
+    """
+    if name == "voc":
+        from tasks.formats import voc
+
+        return voc.read(root, scans, voc_origin)
+    return load(name).read(root, scans)
 
 
 def load(name: str) -> Format:
@@ -338,7 +357,7 @@ def _grouped(tables: Tables) -> Iterator[tuple[str, list[ItemObject]]]:
     """The objects of each image, by image_id."""
     classes = dict(zip(tables.classes["id"], tables.classes["name"], strict=True))
     rows = tables.objects.sort_values("image_id", kind="stable").astype(dict.fromkeys(BOX, "float64"))
-    columns = ("image_id", "label", *BOX, "polygons", "rle", "difficult", "iscrowd")
+    columns = ("image_id", "label", *BOX, "polygons", "rle", "difficult", "truncated", "iscrowd")
     ordered = zip(*(rows[column].tolist() for column in columns), strict=True)
     for image_id, group in itertools.groupby(ordered, key=itemgetter(0)):
         yield (
@@ -350,8 +369,9 @@ def _grouped(tables: Tables) -> Iterator[tuple[str, list[ItemObject]]]:
                     () if polygons is None else tuple(tuple(polygon) for polygon in polygons),
                     rle if isinstance(rle, str) else "",
                     difficult=bool(difficult),
+                    truncated=bool(truncated),
                     iscrowd=bool(iscrowd),
                 )
-                for _, label, *box, polygons, rle, difficult, iscrowd in group
+                for _, label, *box, polygons, rle, difficult, truncated, iscrowd in group
             ],
         )

@@ -136,8 +136,8 @@ class Reader:
             key = entry.get("id") if isinstance(entry, dict) else None
             scan = self._find(entry, source, where) if isinstance(entry, dict) else None
             if not isinstance(entry, dict) or not _is_id(key):
-                image_id = scan.image_id if scan else ""
-                self._tell("coco.type", f"{where}: {short(entry)}", source.name, image_id, expected="an object with an id")
+                sample = scan.image_id if scan else _entry(source, where)
+                self._tell("coco.type", f"{where}: {short(entry)}", source.name, sample, expected="an object with an id")
                 continue
             pictures[key] = None
             if scan is None:
@@ -163,18 +163,18 @@ class Reader:
 
     def _find(self, entry: dict[str, object], source: Source, where: str) -> Scan | None:
         """The image that an entry names; None where there is none, which is told."""
-        name = entry.get("file_name")
+        name, sample = entry.get("file_name"), _entry(source, where)
         if not isinstance(name, str) or not name:
-            self._tell("coco.type", f"{where}: file_name {short(name)}", source.name, expected="a file's name")
+            self._tell("coco.type", f"{where}: file_name {short(name)}", source.name, sample, expected="a file's name")
             return None
         if "\\" in name or "\0" in name or name.startswith("/") or name[1:2] == ":" or ".." in name.split("/"):
-            self._tell("coco.filename", f"{where}: file_name {short(name)}", source.name)
+            self._tell("coco.filename", f"{where}: file_name {short(name)}", source.name, sample)
             return None
         name = PurePosixPath(name).as_posix()
         for folder in source.folders:
             if folder + name in self._scans:
                 return self._scans[folder + name]
-        self._tell("image.missing", f"{where}: file_name {short(name)}", source.name)
+        self._tell("image.missing", f"{where}: file_name {short(name)}", source.name, sample)
         return None
 
     def _check_size(self, entry: dict[str, object], scan: Scan, source: Source, where: str) -> None:
@@ -198,12 +198,14 @@ class Reader:
         for index, entry in enumerate(entries):
             entries[index] = None
             if not isinstance(entry, dict):
-                self._tell("coco.type", f"annotations[{index}]: {short(entry)}", source.name, expected="an object")
+                where = f"annotations[{index}]"
+                self._tell("coco.type", f"{where}: {short(entry)}", source.name, _entry(source, where), expected="an object")
                 continue
             where = f"annotation {short(entry['id'])}" if "id" in entry else f"annotations[{index}]"
             image, category = entry.get("image_id"), entry.get("category_id")
             if not _is_id(image) or image not in pictures:
-                self._tell("coco.dangling_image", f"{where}: image_id {short(image)}", source.name)
+                missing = f"image_id {short(image)}"
+                self._tell("coco.dangling_image", f"{where}: {missing}", source.name, _entry(source, missing))
                 continue
             scan = pictures[image]
             if scan is None:
@@ -278,6 +280,11 @@ class Reader:
 
     def _tell(self, code: str, got: str, file: str = "", image_id: str = "", expected: str = "") -> None:
         self._findings.append(finding(code, got, file, 0, image_id, expected))
+
+
+def _entry(source: Source, where: str) -> str:
+    """The name of an entry that belongs to no image, for what is set aside."""
+    return f"{source.name}: {where}"
 
 
 def _count_ids(entries: list[object]) -> Counter[Id]:

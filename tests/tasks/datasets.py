@@ -65,7 +65,9 @@ def read(name: str, root: Path) -> Reading:
 
 def complete(frame: pd.DataFrame) -> pd.DataFrame:
     """A table of images or objects with the columns that a test has no use for."""
-    defaults = {"orientation": 1, "mask": None, "group": frame["hash"]} if "hash" in frame else {"rle": None}
+    defaults = (
+        {"orientation": 1, "mask": None, "group": frame["hash"]} if "hash" in frame else {"rle": None, "truncated": False}
+    )
     return frame.assign(**{name: value for name, value in defaults.items() if name not in frame})
 
 

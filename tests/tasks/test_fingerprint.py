@@ -19,7 +19,7 @@ from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, Dataset, Tables
 
 NAMES = ["car", "_bus$", "$truck$"]  # matplotlib hides leading underscores and reads dollars as formulas
 SIZE = (64, 48)
-COLUMNS = [name for name in OBJECTS.names if name != "rle"]
+COLUMNS = [name for name in OBJECTS.names if name not in ("rle", "truncated")]
 SPLIT_OF = ["train", "train", "train", "val", "test"]
 
 

@@ -49,7 +49,8 @@ def write_dataset(folder: Path, task: Task) -> None:
         box = {0: (0, 0, 16, 8), 1: (8, 8, 24, 24), 2: (0, 16, 32, 32)}[label] if task == "detect" else (None,) * 4
         objects.append((name, label, *box, None, False, False, f"{name}.xml", 1))
     classes = [(index, name, False) for index, name in enumerate(NAMES)]
-    columns = ([*IMAGES.names[:5], "split", "hash"], [name for name in OBJECTS.names if name != "rle"], CLASSES.names)
+    of_objects = [name for name in OBJECTS.names if name not in ("rle", "truncated")]
+    columns = ([*IMAGES.names[:5], "split", "hash"], of_objects, CLASSES.names)
     frames = [pd.DataFrame(rows, columns=names) for rows, names in zip((images, objects, classes), columns, strict=True)]
     Tables(complete(frames[0]), complete(frames[1]), frames[2]).write(folder / "dataset")
 

@@ -1,5 +1,6 @@
 """Each defect that is planted is found, and a clean dataset has none."""
 
+import importlib
 import io
 import json
 import re
@@ -19,9 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter
 
 from sightline.errors import AnswerIsNo
-from tasks import duplicates, expectations, formats, stage, validate
+from tasks import copies, expectations, rules, stage, validate, variants
 from tasks.rules import RULES
-from tasks.scan import scan
 from tasks.schema import parse
 
 ROOT = Path(__file__).parents[2]
@@ -354,7 +354,7 @@ def test_quarantine_lists_what_it_sets_aside(tmp_path: Path) -> None:
     image("truncated")(root)
     run(root, tmp_path, on_error="quarantine")
     summary = json.loads((tmp_path / "report/findings.json").read_text())
-    assert summary["quarantined"] == ["JPEGImages/005"]
+    assert [entry["sample"] for entry in summary["quarantined"]] == ["JPEGImages/005"]
     assert "sample set aside" in (tmp_path / "report/findings.html").read_text()
 
 
@@ -559,17 +559,15 @@ def test_boxes_of_copies_are_compared_in_any_order_and_in_bounded_memory() -> No
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 1000, (900, 2))
     some = np.hstack([corners, corners + 30])
-    assert expectations._lie_alike(some, rng.permutation(some) + 1)
-    assert not expectations._lie_alike(some, np.vstack([some[1:], [[2000, 2000, 2030, 2030]]]))
-    assert expectations._lie_alike(np.tile(some, (200, 1)), np.tile(some, (200, 1)) + 1)
+    assert copies._lie_alike(some, rng.permutation(some) + 1)
+    assert not copies._lie_alike(some, np.vstack([some[1:], [[2000, 2000, 2030, 2030]]]))
+    assert copies._lie_alike(np.tile(some, (200, 1)), np.tile(some, (200, 1)) + 1)
 
 
 def conflicts(root: Path) -> list[str]:
     """What is told of copies' labels."""
-    _, tables, _ = validate.look_at(root, "masks", 50_000_000)
-    module = formats.load("masks")
-    alike = duplicates.find(scan(root, module.image_files(root), 50_000_000).values(), root, 50_000_000)
-    return [item.got for item in expectations.check_tables(tables, alike, root) if item.code == "label.conflict"]
+    _, _, found = validate.look_at(root, "masks", 50_000_000)
+    return [item.got for item in found if item.code == "label.conflict"]
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -607,3 +605,117 @@ def test_a_class_that_the_masks_of_a_split_lack(tmp_path: Path) -> None:
         mask(path, stripes((0, 1, 1, 3)))
     with pytest.raises(AnswerIsNo, match="class tree in no mask of train, expected each class in train"):
         run(root, tmp_path)
+
+
+def in_json(edit: Callable[[dict[str, list[dict[str, object]]]], object]) -> Callable[[Path], None]:
+    """Changes a COCO file of val."""
+
+    def plant(root: Path) -> None:
+        path = root / "annotations/instances_val.json"
+        content = json.loads(path.read_text())
+        edit(content)
+        path.write_text(json.dumps(content))
+
+    return plant
+
+
+VAL = "annotations/instances_val.json"
+ASIDE: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object], dict[str, tuple[str, str, int]], int]] = {
+    "voc": (voc, boxes(("cat", 30, 1, 20, 20)), {"JPEGImages/005": ("box.inverted", "Annotations/005.xml", 4)}, 29),
+    "voc without image": (
+        voc,
+        lambda root: annotation(root / "Annotations/nobody.xml", [("cat", 1, 1, 9, 9)]),
+        {"Annotations/nobody.xml": ("image.missing", "Annotations/nobody.xml", 0)},
+        30,
+    ),
+    "yolo": (
+        yolo,
+        text("labels/val/021.txt", b"0 0.5 0.5 0.5 0.5\n7 0.5 0.5 0.5 0.5\n"),
+        {"images/val/021": ("yolo.class_id", "labels/val/021.txt", 2)},
+        29,
+    ),
+    "masks": (
+        masks,
+        text("masks/val/021.png", b"no mask"),
+        {"images/val/021": ("mask.unreadable", "masks/val/021.png", 0)},
+        29,
+    ),
+    "class folders": (class_folders, text("cat/005.jpg", b""), {"cat/005": ("image.empty", "cat/005.jpg", 0)}, 59),
+    "coco, a box": (
+        coco,
+        in_json(lambda content: content["annotations"][2].update(bbox=[1, 2, 3])),
+        {"images/val/021": ("coco.box", VAL, 0)},
+        29,
+    ),
+    "coco, a size": (
+        coco,
+        in_json(lambda content: content["images"][1].update(width=640)),
+        {"images/val/021": ("size.mismatch", VAL, 0)},
+        29,
+    ),
+    "coco, an inverted box": (
+        coco,
+        in_json(lambda content: content["annotations"][2].update(bbox=[20, 20, -5, 5], area=25)),
+        {"images/val/021": ("box.inverted", VAL, 0)},
+        29,
+    ),
+    "coco, an image that is not there": (
+        coco,
+        in_json(lambda content: content["images"].append({"id": 99, "file_name": "no.jpg", "width": 1, "height": 1})),
+        {f"{VAL}: images[5]": ("image.missing", VAL, 0)},
+        30,
+    ),
+    "coco, an image without name": (
+        coco,
+        in_json(lambda content: content["images"].append({"id": 99, "width": 1, "height": 1})),
+        {f"{VAL}: images[5]": ("coco.type", VAL, 0)},
+        30,
+    ),
+    "coco, annotations without image": (
+        coco,
+        in_json(lambda content: [entry.update(image_id=99) for entry in content["annotations"][2:4]]),
+        {f"{VAL}: image_id 99": ("coco.dangling_image", VAL, 0)},
+        30,
+    ),
+    "coco, no annotation": (
+        coco,
+        in_json(lambda content: content["annotations"].append("none")),  # type: ignore[arg-type]
+        {f"{VAL}: annotations[10]": ("coco.type", VAL, 0)},
+        30,
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("name", ASIDE)
+def test_what_is_set_aside_is_listed_with_the_reason(name: str, tmp_path: Path) -> None:
+    make, plant, expected, images = ASIDE[name]
+    root = make(tmp_path / "data")
+    plant(root)
+    assert run(root, tmp_path, on_error="quarantine")["images"] == images
+    aside = json.loads((tmp_path / "report/findings.json").read_text())["quarantined"]
+    assert {entry["sample"]: {(why["code"], why["file"], why["line"]) for why in entry["why"]} for entry in aside} == {
+        sample: {reason} for sample, reason in expected.items()
+    }
+    assert all(why["got"] for entry in aside for why in entry["why"])
+    page = (tmp_path / "report/findings.html").read_text()
+    assert all(f"{sample}</td><td>{code}: " in page for sample, (code, *_) in expected.items())
+    left = set(pd.read_parquet(tmp_path / "tables/images.parquet")["image_id"])
+    assert not left & expected.keys()
+    assert set(pd.read_parquet(tmp_path / "tables/objects.parquet")["image_id"]) <= left
+
+
+@pytest.mark.parametrize("part", ["images", "annotations", "categories"])
+@pytest.mark.parametrize("value", [{}, None, "none"])
+def test_a_file_without_a_list_cannot_be_set_aside(part: str, value: object, tmp_path: Path) -> None:
+    root = coco(tmp_path / "data")
+    in_json(lambda content: content.update({part: value}))(root)  # type: ignore[dict-item]
+    with pytest.raises(AnswerIsNo, match=r"instances_val\.json"):
+        run(root, tmp_path, on_error="quarantine")
+
+
+def test_each_rule_stands_once_and_those_of_a_format_in_its_file() -> None:
+    modules = [importlib.import_module(f"tasks.rules.{name}") for name in variants.names("rules")]
+    codes = [*rules._SHARED, *(code for module in modules for code in module.RULES)]
+    assert sorted(codes) == sorted(RULES)
+    assert set(variants.names("rules")) <= set(variants.names("formats"))

@@ -3,12 +3,20 @@
 from pathlib import Path
 
 import pytest
-from datasets import picture, read, voc
+import yaml
+from datasets import annotation, picture, read, voc
 
+from flows import data
 from sightline.errors import SightlineError
 from tasks import formats
+from tasks.convert import convert, open_dataset
 from tasks.formats import Item, ItemObject
+from tasks.formats._voc_xml import MAX_BYTES, parse
 from tasks.formats.voc import read_splits
+from tasks.scan import scan
+from tasks.schema import Dataset
+from tasks.schema import parse as parse_section
+from tasks.tables import BOX
 
 OBJECT = """<annotation><filename>000.jpg</filename><size><width>64</width><height>48</height><depth>3</depth></size>
 <object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>{}</object></annotation>"""
@@ -103,3 +111,103 @@ def test_kits_beside_other_files_are_named(kits: list[str], tmp_path: Path) -> N
     (tmp_path / "README.txt").write_text("about")
     with pytest.raises(SightlineError, match=rf"{' and '.join(kits)} inside, each a dataset of its own"):
         formats.detect(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), (" 1 ", True), ("0", False), ("", False)])
+def test_flags_are_read_and_written(text: str, value: bool, tmp_path: Path) -> None:
+    root = one(tmp_path / "root", f"<difficult>{text}</difficult><truncated>{text}</truncated>")
+    tables = read("voc", root).tables
+    assert tables.objects[["difficult", "truncated"]].to_numpy().tolist() == [[value, value]]
+    assert {"difficult", "truncated"} & formats.holds(tables) == ({"difficult", "truncated"} if value else set())
+    formats.load("voc").write(formats.items(tables, root), tmp_path / "again")
+    again = read("voc", tmp_path / "again").tables
+    assert again.objects[["difficult", "truncated"]].to_numpy().tolist() == [[value, value]]
+
+
+def test_a_flag_that_is_lost_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = one(tmp_path / "root", "<truncated>1</truncated>")
+    with open_dataset(root) as opened:
+        assert convert(opened, "yolo", tmp_path / "out") == 1
+    assert "yolo: the flag truncated of 1 objects is left out" in capsys.readouterr().err
+
+
+def test_boxes_that_count_from_0_are_told_and_read_as_such(tmp_path: Path) -> None:
+    root = voc(tmp_path, 4, splits=False)
+    for index in range(4):
+        annotation(root / f"Annotations/{index:03}.xml", [("cat", 0, 3, 19, 20), ("dog", 30, 0, 63, 47)])
+    found = read("voc", root)
+    (told,) = found.findings
+    assert (told.code, told.file, told.line) == ("voc.origin", "Annotations/000.xml", 4)
+    assert told.got == "xmin or ymin is 0 in 8 of 8 boxes"
+    assert "dataset.voc_origin=0" in told.remedy
+    module = formats.load("voc")
+    scans = scan(root, module.image_files(root), 50_000_000)
+    shifted = formats.read("voc", root, scans, voc_origin=0)
+    assert shifted.findings == []
+    assert shifted.tables.objects[BOX].iloc[:2].to_numpy().tolist() == [[0, 3, 20, 21], [30, 0, 64, 48]]
+    assert (shifted.tables.objects[BOX] - found.tables.objects[BOX] == 1).all(axis=None)
+
+
+def test_the_verbs_take_the_origin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc(tmp_path / "root", 30, splits=False)
+    for path in (root / "Annotations").iterdir():
+        annotation(path, [("cat", 0, 3, 19, 20), ("dog", 30, 0, 63, 47)])
+    report = ["--report", str(tmp_path / "report")]
+    assert data.validate([str(root), "--headers", *report]) == 0
+    assert "0 errors, 61 warnings" in capsys.readouterr().out  # voc.origin, and box.edge of each box
+    assert data.validate([str(root), "--headers", *report, "--voc-origin", "0"]) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
+    assert data.convert([str(root), str(tmp_path / "yolo"), "--to", "yolo", "--voc-origin", "0"]) == 0
+    assert (tmp_path / "yolo/labels/000.txt").read_text().startswith(f"0 {10 / 64!r} 0.25 {20 / 64!r} 0.375\n")
+
+
+def test_the_generated_scenes_count_from_1() -> None:
+    values = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())["dataset"]
+    with pytest.raises(SightlineError, match=r"set dataset\.voc_origin=1"):
+        parse_section(Dataset, values | {"voc_origin": 0})
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "line"),
+    [
+        ("<annotation>\n<object>", "xml.malformed", 2),
+        ("", "xml.malformed", 0),
+        ('<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>', "xml.dtd", 1),
+        ("<annotation>&x;</annotation>", "xml.malformed", 1),
+        ("<annotation" + "><a" * 300 + ">", "xml.malformed", 1),
+    ],
+)
+def test_xml_that_is_none_is_told_with_its_line(text: str, code: str, line: int) -> None:
+    for encoding in ("utf-8", "utf-16"):
+        problem = parse(text.encode(encoding), "a.xml").problem
+        assert problem is not None
+        assert (problem.code, problem.file) == (code, "a.xml")
+        assert problem.line == line or not text
+        assert parse(b"<annotation/>", "b.xml").problem is None  # one parser reads all of a process
+
+
+def test_a_large_annotation_is_not_read(tmp_path: Path) -> None:
+    root = one(tmp_path, "")
+    path = root / "Annotations/000.xml"
+    path.write_text(path.read_text() + " " * 70_000)
+    assert codes(root) == []
+    path.write_text(path.read_text() + " " * MAX_BYTES)
+    assert codes(root) == ["xml.malformed"]
+
+
+@pytest.mark.parametrize("number", ["1_0", "1e400", "nan", "-inf", "", "one", "<b>1</b>"])
+def test_what_is_no_number_is_told(number: str, tmp_path: Path) -> None:
+    root = one(tmp_path, "")
+    path = root / "Annotations/000.xml"
+    path.write_text(path.read_text().replace("<xmax>20</xmax>", f"<xmax>{number}</xmax>"))
+    assert codes(root) == ["voc.not_a_number"]
+
+
+def test_comments_and_instructions_change_nothing(tmp_path: Path) -> None:
+    root = one(tmp_path, "<!-- a --><?b c?><part><name>head</name><bndbox/></part>")
+    path = root / "Annotations/000.xml"
+    path.write_text(path.read_text().replace("<name>cat", "<name>c<!-- x -->at").replace("<xmin>", "<xmin><?b?>"))
+    found = read("voc", root)
+    assert not found.findings
+    assert list(found.tables.classes["name"]) == ["cat"]
+    assert found.tables.objects[BOX].to_numpy().tolist() == [[0, 0, 20, 20]]
