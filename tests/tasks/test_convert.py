@@ -2,6 +2,9 @@
 
 import dataclasses
 import itertools
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -222,6 +225,47 @@ def test_a_failure_leaves_nothing_and_the_retry_is_not_blocked(is_there: bool, p
     assert sorted(path.name for path in out.iterdir()) == ["data.yaml", "images", "labels"]
     assert list(tmp_path.iterdir()) == [out]
     assert out.stat().st_mode & 0o777 == pictures.joinpath("a").stat().st_mode & 0o777
+
+
+BLOCKED = """
+import sys, time
+from pathlib import Path
+from tasks import convert, formats
+from tasks.scan import scan_file
+
+raw, out = map(Path, sys.argv[1:])
+builder = formats.TableBuilder()
+builder.add_image(scan_file(raw, "0.jpg", max_pixels=10**6, decode=False))
+place = formats.place
+
+def slow(image, target):
+    place(image, target)
+    print("writing", flush=True)
+    time.sleep(600)
+
+formats.load("yolo").place = slow
+convert.convert(convert.Opened(raw, raw, "drawn", builder.tables(["cat"]), []), "yolo", out)
+"""
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_a_killed_process_left_is_removed(is_there: bool, root: Path, pictures: Path, tmp_path: Path) -> None:
+    opened, out = drawn(pictures, [{"label": "cat", "box": (1.0, 1.0, 9.0, 9.0)}], PATHS[:2]), tmp_path / "out"
+    if is_there:
+        out.mkdir()
+    command = [sys.executable, "-c", BLOCKED, str(pictures), str(out)]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"writing\n"
+            with pytest.raises(SightlineError, match="another process writes there"):
+                convert(opened, "yolo", out)
+        finally:
+            process.kill()
+    assert list(tmp_path.rglob("0.jpg"))
+    assert convert(opened, "yolo", out) == 2
+    assert sorted(path.name for path in out.iterdir()) == ["data.yaml", "images", "labels"]
+    assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.parametrize("name", ["yolo", "coco", "voc"])
