@@ -47,7 +47,7 @@ def fingerprint(paths: Paths, config: Config) -> dict[str, float]:
     plots.class_distribution(counts, paths.report / "class_distribution.png", unit)
     if metadata["task"] == "detect":
         plots.box_sizes(statistics.box_sizes(dataset.tables), dataset.classes, paths.report / "box_sizes.png")
-    contact_sheet(training, dataset.classes, paths.report / "samples.png")
+    contact_sheet(training, dataset.tables.objects, dataset.classes, paths.report / "samples.png")
     write_page(metadata, paths.report)
     return {"images": metadata["images"], "objects": metadata["objects"], "classes": len(dataset.classes)}
 

@@ -12,9 +12,12 @@ from sightline.contract import sha256_of
 from sightline.errors import SightlineError
 from tasks import dataset_statistics as statistics
 from tasks import fingerprint_plots as plots
-from tasks.contact_sheet import choose
+from tasks.contact_sheet import BOXED, GAP, choose, contact_sheet
 from tasks.content_hash import content_hash
 from tasks.fingerprint import Config, Paths, fingerprint
+from tasks.formats import TableBuilder
+from tasks.masks import encode_rle
+from tasks.scan import scan_file
 from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, Dataset, Tables
 
 NAMES = ["car", "_bus$", "$truck$"]  # matplotlib hides leading underscores and reads dollars as formulas
@@ -182,6 +185,35 @@ def test_samples_of_a_sheet_show_every_class(tmp_path: Path) -> None:
     assert sorted(int(sample.labels[0]) for sample in chosen) == [0, 0, 1, 1, 2, 2]
     assert len(choose(samples, 3, 100)) == len(samples)
     assert len(choose(samples, 3, 2)) == 2
+
+
+def test_a_sheet_shows_polygons_and_masks_of_objects(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    Image.new("RGB", SIZE, (128, 128, 128)).save(raw / "a.png")
+    builder = TableBuilder()
+    image_id = builder.add_image(scan_file(raw, "a.png", max_pixels=10**6, decode=False), "train")
+    triangle = [[2.0, 2.0, 30.0, 2.0, 2.0, 46.0]]
+    circle = np.hypot(*(np.indices(SIZE[::-1]) - np.array([24, 48])[:, None, None])) < 12
+    builder.add_object(image_id, "car", (2.0, 2.0, 30.0, 46.0), "", polygons=triangle)
+    builder.add_object(image_id, "van", (36.0, 12.0, 60.0, 36.0), "", rle=encode_rle(circle))
+    builder.tables().write(tmp_path / "dataset")
+    dataset = Dataset.read(raw, tmp_path / "dataset")
+    contact_sheet(dataset.samples("train"), dataset.tables.objects, dataset.classes, tmp_path / "sheet.png")
+    scale = BOXED[2] / SIZE[0]
+    with Image.open(tmp_path / "sheet.png") as opened:
+        sheet = np.asarray(opened.convert("RGB")).astype(int)
+
+    def tone(x: float, y: float) -> list[int]:
+        """The mean colour around a place of the image: red, green, blue, less grey."""
+        across, down = GAP + round(x * scale), GAP + round(y * scale)
+        mean = sheet[down - 3 : down + 4, across - 3 : across + 4].mean(axis=(0, 1)) - 128
+        return [int(np.sign(round(value / 30))) for value in mean]
+
+    assert tone(8, 12) == [-1, 0, 1]  # blue in the triangle
+    assert tone(26, 40) == [0, 0, 0]
+    assert tone(48, 24) == [1, 0, -1]  # orange in the circle
+    assert tone(38.5, 33.5) == [0, 0, 0]
 
 
 def test_plots_of_many_classes_and_boxes(tmp_path: Path) -> None:
