@@ -62,7 +62,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     areas = statistics.class_areas(dataset) if task == "semantic" else None
     counts = statistics.class_counts(dataset, areas)
     metadata: dict[str, Any] = {
-        "content_hash": content_hash(tables),
+        "content_hash": content_hash(tables, dataset.root),
         "task": task,
         "images": len(tables.images),
         "objects": len(tables.objects),

@@ -127,16 +127,31 @@ def test_content_hash_is_independent_of_order_names_and_place(tmp_path: Path, bo
     original = tables(tmp_path / "raw", boxed)
     images, objects, classes = original.images.copy(), original.objects.copy(), original.classes
     images["image_id"], objects["image_id"] = "moved/" + images["image_id"], "moved/" + objects["image_id"]
-    images["path"], images["store"], objects["file"], objects["line"] = "elsewhere/" + images["path"], "dataset", "a.json", 7
+    images["path"], objects["file"], objects["line"] = "elsewhere/" + images["path"], "a.json", 7
     moved = Tables(images.sample(frac=1, random_state=1), objects.sample(frac=1, random_state=2), classes[::-1])
-    assert content_hash(moved) == content_hash(original)
+    assert content_hash(moved, tmp_path) == content_hash(original, tmp_path)
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_content_hash_of_an_image_that_was_written_is_of_its_pixels(is_same: bool, tmp_path: Path) -> None:
+    dataset = tables(tmp_path / "raw", boxed=True)
+    dataset.images["store"] = "dataset"
+    before = content_hash(dataset, tmp_path / "raw")
+    for path in (tmp_path / "raw").iterdir():  # as another zlib would write it
+        with Image.open(path) as opened:
+            image = opened.copy() if is_same else opened.rotate(180)
+        old = path.read_bytes()
+        image.save(path, compress_level=1)
+        assert path.read_bytes() != old
+    dataset.images["hash"] = [sha256_of(tmp_path / "raw" / path) for path in dataset.images["path"]]
+    assert (content_hash(dataset, tmp_path / "raw") == before) == is_same
 
 
 def test_content_hash_survives_writing_and_reading(tmp_path: Path) -> None:
     original = tables(tmp_path / "raw", boxed=True)
     original.objects.at[3, "polygons"] = [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]
     original.write(tmp_path / "dataset")
-    assert content_hash(Tables.read(tmp_path / "dataset")) == content_hash(original)
+    assert content_hash(Tables.read(tmp_path / "dataset"), tmp_path) == content_hash(original, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -155,17 +170,17 @@ def test_content_hash_survives_writing_and_reading(tmp_path: Path) -> None:
 )
 def test_content_hash_changes_with_the_content(tmp_path: Path, table: str, column: str, value: object) -> None:
     dataset = tables(tmp_path / "raw", boxed=True)
-    before = content_hash(dataset)
+    before = content_hash(dataset, tmp_path)
     getattr(dataset, table).at[0, column] = value
-    assert content_hash(dataset) != before
+    assert content_hash(dataset, tmp_path) != before
 
 
 def test_content_hash_changes_with_polygons_and_fewer_images(tmp_path: Path) -> None:
     dataset = tables(tmp_path / "raw", boxed=True)
-    before = content_hash(dataset)
-    assert content_hash(Tables(dataset.images[:-1], dataset.objects, dataset.classes)) != before
+    before = content_hash(dataset, tmp_path)
+    assert content_hash(Tables(dataset.images[:-1], dataset.objects, dataset.classes), tmp_path) != before
     dataset.objects.at[0, "polygons"] = [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]
-    assert content_hash(dataset) != before
+    assert content_hash(dataset, tmp_path) != before
 
 
 def test_a_dataset_without_objects_or_with_both_kinds_is_refused(tmp_path: Path) -> None:
