@@ -6,11 +6,13 @@ from typing import Final
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from sightline.preprocess import decode
 from tasks.draw import draw
-from tasks.masks import IGNORE
+from tasks.masks import IGNORE, decode_rle
 from tasks.tables import Sample
 
 BOXED: Final = (4, 3, 280)
@@ -18,6 +20,8 @@ WHOLE: Final = (8, 4, 160)
 """Columns, rows, and the width of a picture in pixels."""
 TINT: Final = 0.5
 """The weight of a class's colour over the picture, 0-1."""
+COLOURS: Final = 10
+"""Classes further on begin with the first colour again."""
 GAP: Final = 8
 CAPTION: Final = 18
 """Height of the line below a picture, pixels."""
@@ -27,11 +31,12 @@ PAPER: Final = (255, 255, 255)
 Colour = tuple[int, int, int]
 
 
-def contact_sheet(samples: Sequence[Sample], classes: Sequence[str], path: Path) -> None:
-    """Writes a PNG of some samples: boxes with class names, masks as colours, or the whole image's class below the picture.
+def contact_sheet(samples: Sequence[Sample], objects: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
+    """Writes a PNG of some samples: boxes with class names, polygons and masks as colours, or the class below the picture.
 
     Args:
         samples: A split. Drawn by a hash, every class among them where there is room.
+        objects: The dataset's table, for polygons and masks of objects.
         classes: Class names; the index is the label.
         path: The PNG.
     """
@@ -48,7 +53,7 @@ def contact_sheet(samples: Sequence[Sample], classes: Sequence[str], path: Path)
     sheet = Image.new("RGB", size, PAPER)
     for place, sample in enumerate(chosen):
         x, y = GAP + place % columns * (width + GAP), GAP + place // columns * (height + CAPTION + GAP)
-        picture = _picture(sample, classes, width, height)
+        picture = _picture(sample, objects[objects["image_id"] == sample.image_id], classes, width, height)
         sheet.paste(picture, (x + (width - picture.width) // 2, y + (height - picture.height) // 2))
         text = sample.image_id if boxed else ", ".join(classes[int(label)] for label in sample.labels)
         _caption(sheet, (x, y + height), width, text)
@@ -67,14 +72,17 @@ def choose(samples: Sequence[Sample], classes: int, count: int) -> list[Sample]:
     return [chosen[name] for name in sorted(chosen)]
 
 
-def _picture(sample: Sample, classes: Sequence[str], width: int, height: int) -> Image.Image:
-    """The image, fitted into `width` x `height` pixels, its boxes on it; small ones are enlarged."""
+def _picture(sample: Sample, objects: pd.DataFrame, classes: Sequence[str], width: int, height: int) -> Image.Image:
+    """The image, fitted into `width` x `height` pixels, its objects on it; small ones are enlarged."""
     image = Image.fromarray(decode(sample.path.read_bytes()))
     scale = min(width / image.width, height / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     picture = image.resize(size, Image.Resampling.LANCZOS)
     if sample.mask is not None:
-        picture = _tint(picture, sample.mask)
+        with Image.open(sample.mask, formats=("PNG",)) as opened:
+            picture = _tint(picture, np.asarray(opened.resize(picture.size, Image.Resampling.NEAREST)))
+    if objects["polygons"].notna().any() or objects["rle"].notna().any():
+        picture = _tint(picture, _shapes(objects, sample, picture.size, scale))
     pen = ImageDraw.Draw(picture)
     font = _font(10)
     boxed = np.isfinite(sample.boxes).all(axis=1)
@@ -90,10 +98,23 @@ def _picture(sample: Sample, classes: Sequence[str], width: int, height: int) ->
     return picture
 
 
-def _tint(picture: Image.Image, path: Path) -> Image.Image:
+def _shapes(objects: pd.DataFrame, sample: Sample, size: tuple[int, int], scale: float) -> NDArray[np.uint8]:
+    """The objects' polygons and masks as colours, uint8 (H, W), in a picture of `size`; `IGNORE` where there is none."""
+    painted = Image.new("L", size, IGNORE)
+    pen = ImageDraw.Draw(painted)
+    for row in objects.itertuples():
+        colour = int(row.label) % COLOURS
+        if isinstance(row.rle, str):
+            region = Image.fromarray(decode_rle(row.rle, (sample.width, sample.height)))
+            painted.paste(colour, mask=region.resize(size, Image.Resampling.NEAREST))
+        elif row.polygons is not None:
+            for polygon in row.polygons:
+                pen.polygon([float(value) * scale for value in polygon], fill=colour)
+    return np.asarray(painted)
+
+
+def _tint(picture: Image.Image, labels: NDArray[np.uint8]) -> Image.Image:
     """The picture with the colour of each pixel's class over it; ignored pixels stay as they are."""
-    with Image.open(path, formats=("PNG",)) as opened:
-        labels = np.asarray(opened.resize(picture.size, Image.Resampling.NEAREST))
     colours = np.array([_colour(label) for label in range(256)], np.uint8)[labels]
     weights = np.where(labels == IGNORE, 0, TINT)[..., None]
     return Image.fromarray(np.uint8(np.asarray(picture) * (1 - weights) + colours * weights))
@@ -114,7 +135,7 @@ def _caption(sheet: Image.Image, corner: tuple[int, int], width: int, text: str)
 
 
 def _colour(label: int) -> Colour:
-    red, green, blue, _ = mpl.colormaps["tab10"](label % 10, bytes=True)
+    red, green, blue, _ = mpl.colormaps["tab10"](label % COLOURS, bytes=True)
     return int(red), int(green), int(blue)
 
 

@@ -1,5 +1,8 @@
 """From one annotation format to another, by way of the canonical tables."""
 
+import fcntl
+import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -23,6 +26,8 @@ from tasks.tables import Tables
 
 TOLD: Final = frozenset({"truncated"})
 """Losses that are told alone: nothing is learnt or measured by them."""
+WORK: Final = ".sightline-convert"
+"""A folder that becomes the dataset once it is whole."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def convert(opened: Opened, name: str, out: Path, *, link: bool = False, lossy: 
     Raises:
         SightlineError: There is something in `out`, an error in the dataset, or a loss that was not allowed.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(path.name != WORK for path in out.iterdir())):
         raise SightlineError(f"{out}: not empty, expected a new folder: name another")
     errors = sorted(item for item in (*opened.findings, *box_errors(opened.tables)) if item.severity == "error")
     if errors:
@@ -126,12 +131,20 @@ def convert(opened: Opened, name: str, out: Path, *, link: bool = False, lossy: 
 
 @contextmanager
 def _at_once(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes it at the end, and is removed after a failure; inside it where `out` is there."""
+    """A folder beside `out` that becomes it at the end, and is removed after a failure; inside it where `out` is there.
+
+    What a process that was killed left there is removed by the next one that writes to the same place.
+
+    Raises:
+        SightlineError: Another process is writing there.
+    """
     is_there = out.is_dir()
     parent = out if is_there else out.parent
     parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".sightline-", dir=parent) as temporary:
-        folder = Path(temporary) / "out"
+    with _locked(parent / (WORK if is_there else f"{WORK}-{out.name}"), out) as work:
+        folder = work / "out"
+        if folder.exists():
+            shutil.rmtree(folder)
         folder.mkdir()
         yield folder
         if not is_there:
@@ -139,6 +152,24 @@ def _at_once(out: Path) -> Iterator[Path]:
             return
         for path in sorted(folder.iterdir()):  # `out` itself stays: it may be a link or a mount
             path.rename(out / path.name)
+
+
+@contextmanager
+def _locked(work: Path, out: Path) -> Iterator[Path]:
+    """The folder, this process's own while it lives, and gone afterwards."""
+    work.mkdir(mode=0o700, exist_ok=True)
+    handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel opens it when the process ends, however it does
+        except BlockingIOError:
+            raise SightlineError(f"{out}: another process writes there, expected none: wait for it, or name another") from None
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    finally:
+        os.close(handle)
 
 
 def with_masks(items: Iterable[Item], tables: Tables, root: Path) -> Iterator[Item]:

@@ -2,6 +2,7 @@
 
 import html
 import io
+import warnings
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 import pandas as pd
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
-from sightline.preprocess import FORMATS
+from sightline.errors import SightlineError
+from sightline.preprocess import FORMATS, decode
 from tasks.findings import SEVERITIES, Finding, count, ordered
 from tasks.page import document
 from tasks.rules import RULES
@@ -204,16 +206,18 @@ def _images_of(code: str, item: Finding, source: Source) -> Iterator[tuple[str, 
 def _picture(source: Source, path: str, boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> bytes:
     """A JPEG of `SIDE_PX` at most on each side, upright, with boxes; empty where the image cannot be shown."""
     try:
-        with Image.open(source.root / path, formats=FORMATS) as image:
-            if image.width * image.height > source.max_pixels or image.mode.startswith(("I", "F")):
-                return b""
-            image.draft("RGB", (2 * SIDE_PX, 2 * SIDE_PX))
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            scale = min(SIDE_PX / max(upright.size), ENLARGED)
-            small = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
-            picture = upright.resize(small, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
-    except BROKEN:
+        data = (source.root / path).read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large images, which are a finding
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.mode.startswith(("I", "F")):  # would turn white
+                    return b""
+            upright = Image.fromarray(decode(data, source.max_pixels))
+    except (SightlineError, *BROKEN):
         return b""
+    scale = min(SIDE_PX / max(upright.size), ENLARGED)
+    small = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
+    picture = upright.resize(small, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
     pen = ImageDraw.Draw(picture)
     for box in boxes:
         x, y = (picture.width / size[0], picture.height / size[1])
@@ -221,9 +225,9 @@ def _picture(source: Source, path: str, boxes: Sequence[Sequence[float]], size: 
         top, bottom = sorted(min(max(value * y, 0), picture.height - 1) for value in box[1::2])
         for grow, colour in zip((2, 1), _MARK, strict=True):
             pen.rectangle((left - grow, top - grow, right + grow, bottom + grow), outline=colour, width=2)
-    data = io.BytesIO()
-    picture.save(data, "JPEG", quality=QUALITY)
-    return data.getvalue()
+    encoded = io.BytesIO()
+    picture.save(encoded, "JPEG", quality=QUALITY)
+    return encoded.getvalue()
 
 
 def _table(heads: Sequence[str], rows: str) -> str:

@@ -47,7 +47,7 @@ def fingerprint(paths: Paths, config: Config) -> dict[str, float]:
     plots.class_distribution(counts, paths.report / "class_distribution.png", unit)
     if metadata["task"] == "detect":
         plots.box_sizes(statistics.box_sizes(dataset.tables), dataset.classes, paths.report / "box_sizes.png")
-    contact_sheet(training, dataset.classes, paths.report / "samples.png")
+    contact_sheet(training, dataset.tables.objects, dataset.classes, paths.report / "samples.png")
     write_page(metadata, paths.report)
     return {"images": metadata["images"], "objects": metadata["objects"], "classes": len(dataset.classes)}
 
@@ -62,7 +62,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     areas = statistics.class_areas(dataset) if task == "semantic" else None
     counts = statistics.class_counts(dataset, areas)
     metadata: dict[str, Any] = {
-        "content_hash": content_hash(tables),
+        "content_hash": content_hash(tables, dataset.root),
         "task": task,
         "images": len(tables.images),
         "objects": len(tables.objects),

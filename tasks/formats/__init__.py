@@ -206,6 +206,8 @@ class _Rows:
         table = pa.Table.from_batches(self._batches, self._schema)
         self._batches = []
         frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)  # a column at a time is in memory twice
+        if frame.empty:  # pandas cannot join PyArrow's text without rows
+            return pd.DataFrame(columns=frame.columns).astype(frame.dtypes)
         return frame
 
     def _pack(self) -> None:

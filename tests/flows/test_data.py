@@ -4,10 +4,14 @@ import json
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
-from datasets import annotation, class_folders, mask, masks, picture, stripes, voc
+from datasets import annotation, class_folders, coco, mask, masks, picture, read, stripes, voc
+from PIL import Image
+from test_transform import run as run_transform
 
 from sightline.cli import main
+from tasks.tables import BOX, Tables
 
 
 def sightline(*arguments: object) -> int:
@@ -104,3 +108,55 @@ def test_diff_of_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     mask(new / "masks/train/003.png", stripes((0, 1, 2, 3, 3)))
     assert sightline("diff", old, new) == 1
     assert "1 relabelled" in capsys.readouterr().out
+
+
+def test_the_pipeline_s_own_masks_are_converted(tmp_path: Path) -> None:
+    root = masks(tmp_path / "raw")
+    picture(root / "images/val/020.jpg", 20, exif_orientation=6)  # stored as 64x48, and its mask too
+    run_transform(root, tmp_path)
+    assert sightline("convert", tmp_path / "dataset", tmp_path / "out", "--to", "masks") == 0
+    found, want = read("masks", tmp_path / "out"), Tables.read(tmp_path / "dataset")
+    assert found.findings == []
+    assert list(found.tables.classes["name"]) == ["road", "car", "tree"]
+    assert found.tables.images["split"].value_counts().to_dict() == {"train": 20, "val": 5, "test": 5}
+    for row in want.images.itertuples():
+        name = f"{row.split}/{Path(row.path).stem}.png"
+        with Image.open(tmp_path / "dataset" / row.mask) as ours, Image.open(tmp_path / "out/masks" / name) as theirs:
+            assert np.array_equal(np.asarray(ours), np.asarray(theirs))
+            assert ours.size == (row.width, row.height)
+    with Image.open(tmp_path / "out/images/val/020.png") as upright:
+        assert upright.size == (48, 64)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_the_pipeline_s_own_dataset_is_converted_to_coco(link: bool, tmp_path: Path) -> None:
+    root = coco(tmp_path / "raw")
+    path = root / "annotations/instances_val.json"
+    content = json.loads(path.read_text())
+    crowd = {"segmentation": {"size": [48, 64], "counts": [10, 101, 2961]}, "bbox": None, "area": None, "iscrowd": 1}
+    content["annotations"][0] |= {"bbox": [50, 0, 15, 10], "segmentation": None, "area": None}  # a pixel outside
+    content["annotations"][2] |= crowd
+    path.write_text(json.dumps(content))
+    picture(root / "images/val/022.jpg", 22, (48, 64), exif_orientation=6)  # shown as 64x48
+    run_transform(root, tmp_path)
+    more = ["--link"] if link else []
+    assert sightline("convert", tmp_path / "dataset", tmp_path / "out", "--to", "coco", *more) == 0
+    found, want = read("coco", tmp_path / "out"), Tables.read(tmp_path / "dataset")
+    assert [item for item in found.findings if item.severity != "info"] == []
+    assert list(found.tables.classes["name"]) == ["cat", "dog"]
+    assert contents(found.tables) == contents(want)
+    clipped = found.tables.objects[found.tables.objects["image_id"] == "images/val/020"]
+    assert [50.0, 0.0, 64.0, 10.0] in clipped[BOX].to_numpy().tolist()
+    assert found.tables.objects["iscrowd"].sum() == 1
+
+
+def contents(tables: Tables) -> dict[str, tuple[object, ...]]:
+    """Each image's bytes, split, size and objects, by the name of its file."""
+    found = {}
+    for row in tables.images.itertuples():
+        own = tables.objects[tables.objects["image_id"] == row.image_id]
+        outlines = ([] if shape is None else [list(each) for each in shape] for shape in own["polygons"])
+        codes = (rle if isinstance(rle, str) else "" for rle in own["rle"])
+        columns = (own["label"], own[BOX].to_numpy().tolist(), outlines, codes, own["iscrowd"])
+        found[Path(row.path).stem] = (row.hash, row.split, row.width, row.height, sorted(zip(*columns, strict=True), key=repr))
+    return found

@@ -12,9 +12,12 @@ from sightline.contract import sha256_of
 from sightline.errors import SightlineError
 from tasks import dataset_statistics as statistics
 from tasks import fingerprint_plots as plots
-from tasks.contact_sheet import choose
+from tasks.contact_sheet import BOXED, GAP, choose, contact_sheet
 from tasks.content_hash import content_hash
 from tasks.fingerprint import Config, Paths, fingerprint
+from tasks.formats import TableBuilder
+from tasks.masks import encode_rle
+from tasks.scan import scan_file
 from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, Dataset, Tables
 
 NAMES = ["car", "_bus$", "$truck$"]  # matplotlib hides leading underscores and reads dollars as formulas
@@ -124,16 +127,31 @@ def test_content_hash_is_independent_of_order_names_and_place(tmp_path: Path, bo
     original = tables(tmp_path / "raw", boxed)
     images, objects, classes = original.images.copy(), original.objects.copy(), original.classes
     images["image_id"], objects["image_id"] = "moved/" + images["image_id"], "moved/" + objects["image_id"]
-    images["path"], images["store"], objects["file"], objects["line"] = "elsewhere/" + images["path"], "dataset", "a.json", 7
+    images["path"], objects["file"], objects["line"] = "elsewhere/" + images["path"], "a.json", 7
     moved = Tables(images.sample(frac=1, random_state=1), objects.sample(frac=1, random_state=2), classes[::-1])
-    assert content_hash(moved) == content_hash(original)
+    assert content_hash(moved, tmp_path) == content_hash(original, tmp_path)
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_content_hash_of_an_image_that_was_written_is_of_its_pixels(is_same: bool, tmp_path: Path) -> None:
+    dataset = tables(tmp_path / "raw", boxed=True)
+    dataset.images["store"] = "dataset"
+    before = content_hash(dataset, tmp_path / "raw")
+    for path in (tmp_path / "raw").iterdir():  # as another zlib would write it
+        with Image.open(path) as opened:
+            image = opened.copy() if is_same else opened.rotate(180)
+        old = path.read_bytes()
+        image.save(path, compress_level=1)
+        assert path.read_bytes() != old
+    dataset.images["hash"] = [sha256_of(tmp_path / "raw" / path) for path in dataset.images["path"]]
+    assert (content_hash(dataset, tmp_path / "raw") == before) == is_same
 
 
 def test_content_hash_survives_writing_and_reading(tmp_path: Path) -> None:
     original = tables(tmp_path / "raw", boxed=True)
     original.objects.at[3, "polygons"] = [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]
     original.write(tmp_path / "dataset")
-    assert content_hash(Tables.read(tmp_path / "dataset")) == content_hash(original)
+    assert content_hash(Tables.read(tmp_path / "dataset"), tmp_path) == content_hash(original, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -152,17 +170,17 @@ def test_content_hash_survives_writing_and_reading(tmp_path: Path) -> None:
 )
 def test_content_hash_changes_with_the_content(tmp_path: Path, table: str, column: str, value: object) -> None:
     dataset = tables(tmp_path / "raw", boxed=True)
-    before = content_hash(dataset)
+    before = content_hash(dataset, tmp_path)
     getattr(dataset, table).at[0, column] = value
-    assert content_hash(dataset) != before
+    assert content_hash(dataset, tmp_path) != before
 
 
 def test_content_hash_changes_with_polygons_and_fewer_images(tmp_path: Path) -> None:
     dataset = tables(tmp_path / "raw", boxed=True)
-    before = content_hash(dataset)
-    assert content_hash(Tables(dataset.images[:-1], dataset.objects, dataset.classes)) != before
+    before = content_hash(dataset, tmp_path)
+    assert content_hash(Tables(dataset.images[:-1], dataset.objects, dataset.classes), tmp_path) != before
     dataset.objects.at[0, "polygons"] = [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]
-    assert content_hash(dataset) != before
+    assert content_hash(dataset, tmp_path) != before
 
 
 def test_a_dataset_without_objects_or_with_both_kinds_is_refused(tmp_path: Path) -> None:
@@ -182,6 +200,35 @@ def test_samples_of_a_sheet_show_every_class(tmp_path: Path) -> None:
     assert sorted(int(sample.labels[0]) for sample in chosen) == [0, 0, 1, 1, 2, 2]
     assert len(choose(samples, 3, 100)) == len(samples)
     assert len(choose(samples, 3, 2)) == 2
+
+
+def test_a_sheet_shows_polygons_and_masks_of_objects(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    Image.new("RGB", SIZE, (128, 128, 128)).save(raw / "a.png")
+    builder = TableBuilder()
+    image_id = builder.add_image(scan_file(raw, "a.png", max_pixels=10**6, decode=False), "train")
+    triangle = [[2.0, 2.0, 30.0, 2.0, 2.0, 46.0]]
+    circle = np.hypot(*(np.indices(SIZE[::-1]) - np.array([24, 48])[:, None, None])) < 12
+    builder.add_object(image_id, "car", (2.0, 2.0, 30.0, 46.0), "", polygons=triangle)
+    builder.add_object(image_id, "van", (36.0, 12.0, 60.0, 36.0), "", rle=encode_rle(circle))
+    builder.tables().write(tmp_path / "dataset")
+    dataset = Dataset.read(raw, tmp_path / "dataset")
+    contact_sheet(dataset.samples("train"), dataset.tables.objects, dataset.classes, tmp_path / "sheet.png")
+    scale = BOXED[2] / SIZE[0]
+    with Image.open(tmp_path / "sheet.png") as opened:
+        sheet = np.asarray(opened.convert("RGB")).astype(int)
+
+    def tone(x: float, y: float) -> list[int]:
+        """The mean colour around a place of the image: red, green, blue, less grey."""
+        across, down = GAP + round(x * scale), GAP + round(y * scale)
+        mean = sheet[down - 3 : down + 4, across - 3 : across + 4].mean(axis=(0, 1)) - 128
+        return [int(np.sign(round(value / 30))) for value in mean]
+
+    assert tone(8, 12) == [-1, 0, 1]  # blue in the triangle
+    assert tone(26, 40) == [0, 0, 0]
+    assert tone(48, 24) == [1, 0, -1]  # orange in the circle
+    assert tone(38.5, 33.5) == [0, 0, 0]
 
 
 def test_plots_of_many_classes_and_boxes(tmp_path: Path) -> None:

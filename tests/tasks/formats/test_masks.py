@@ -360,8 +360,21 @@ def test_the_content_hash_tells_masks_apart(tmp_path: Path) -> None:
     run_transform(root, tmp_path / "a")
     mask(root / "masks/train/005.png", stripes((0, 1, 2)))
     run_transform(root, tmp_path / "b")
-    found = [content_hash(Tables.read(tmp_path / name / "dataset")) for name in "ab"]
+    found = [content_hash(Tables.read(tmp_path / name / "dataset"), tmp_path / name / "dataset") for name in "ab"]
     assert found[0] != found[1]
+
+
+def test_the_content_hash_is_of_the_masks_pixels(tmp_path: Path) -> None:
+    run_transform(masks(tmp_path / "data"), tmp_path)
+    dataset = tmp_path / "dataset"
+    before = content_hash(Tables.read(dataset), dataset)
+    tables = Tables.read(dataset)
+    for path in (dataset / "masks").iterdir():  # as another zlib would write it
+        with Image.open(path) as opened:
+            opened.save(dataset / "masks/other.png", compress_level=1)
+        path.unlink()
+    tables.images["mask"] = "masks/other.png"
+    assert content_hash(tables, dataset) == before
 
 
 def test_the_fingerprint_of_masks(tmp_path: Path) -> None:
