@@ -38,9 +38,9 @@ def check(params: Params, where: str = "params.yaml") -> None:
 
 
 def declared(model: Model) -> dict[str, Any]:
-    """The annotated constants of a model's library and family, as far as they are literals, read without importing either."""
+    """The annotated constants of a model's family and of what it is built on, as far as they are literals, without imports."""
     found = {}
-    for name in (f"_{model.library}", model.file):
+    for name in (f"_{model.library}", f"_{model.library}_{model.task}", model.file):
         for node in ast.parse((variants.TASKS / "models" / f"{name}.py").read_text(encoding="utf-8")).body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
                 with contextlib.suppress(ValueError):
@@ -60,7 +60,9 @@ def _unknown_variants(params: Params) -> Iterator[str]:
     yield from _one_of("dataset.source", params.dataset.source, variants.names("sources"))
     yield from _one_of("dataset.format", params.dataset.format, ["auto", *variants.names("formats")])
     yield from _one_of("model.file", params.model.file, variants.names("models"))
-    yield from _one_of("model.library", params.model.library, variants.names("models", "_"))
+    task = f"_{params.model.task}"
+    libraries = [name.removesuffix(task) for name in variants.names("models", "_") if name.endswith(task)]
+    yield from _one_of("model.library", params.model.library, libraries)
     yield from _one_of("strategy.name", params.strategy.name, variants.names("strategies"))
     yield from _one_of("tracking.name", params.tracking.name, variants.names("trackers"))
     engines = [name.replace("_", "-") for folder in ("engines", "../sightline/engines") for name in variants.names(folder)]

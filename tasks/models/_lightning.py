@@ -1,20 +1,18 @@
-"""Training of a classifier by Lightning: deterministic, resumed from Lightning's own checkpoint, silent but for `on_epoch`."""
+"""Training by Lightning: deterministic, resumed from Lightning's own checkpoint, silent but for `on_epoch`."""
 
 import logging
 import os
 import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sized
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from sightline.contract import Input
-from sightline.errors import MissingExtraError, SightlineError
-from sightline.preprocess import decode, prepare
+from sightline.errors import MissingExtraError
 from tasks import schema
 from tasks.models import DivergedError, OnEpoch
 from tasks.models._torch import (
@@ -28,7 +26,6 @@ from tasks.models._torch import (
     save,
     seed_epoch,
 )
-from tasks.tables import Sample
 
 try:
     import pytorch_lightning as lightning
@@ -38,28 +35,34 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("pytorch_lightning", "pipeline") from None
 
-AUGMENT: Final = ("fliplr", "flipud", "crop", "jitter", "erasing")
 CHECKPOINT: Final = "checkpoint.ckpt"
 
 
-def fit(
-    network: nn.Module,
-    normalise: nn.Module,
-    spec: Input,
-    samples: list[Sample],
-    recipe: schema.Train,
-    *,
-    work: Path,
-    out: Path,
-    on_epoch: OnEpoch,
-) -> None:
-    """Trains `network` on `samples`; see `tasks.models.Family.fit`.
+class Learning(ABC):
+    """What is learnt, and from what: the part of a training that differs between tasks.
+
+    Attributes:
+        network: Trained in place.
+        data: Map-style; its items stay on the CPU.
+    """
+
+    network: nn.Module
+    data: Dataset[Any]
+
+    def collate(self, items: list[Any]) -> Any:
+        """A batch of items of `data`: tensors, or tuples, lists and dicts of tensors."""
+        return default_collate(items)
+
+    @abstractmethod
+    def losses(self, batch: Any) -> dict[str, Tensor]:
+        """The losses of a batch on the network's device, scalars by name; their sum is minimised."""
+
+
+def fit(learning: Learning, recipe: schema.Train, *, work: Path, out: Path, on_epoch: OnEpoch) -> None:
+    """Trains `learning.network`; see `tasks.models.Family.fit`.
 
     Args:
-        network: float32 (N, 3, H, W), normalised, to logits float32 (N, C).
-        normalise: uint8 (N, 3, H, W) RGB to the network's input.
-        spec: The input's size and how an image is brought to it.
-        samples: The training split.
+        learning: The network, the data and the losses.
         recipe: Hyperparameters, device and precision.
         work: Where the checkpoint goes.
         out: Where the final weights go.
@@ -71,9 +74,8 @@ def fit(
     history = torch.load(path, map_location="cpu", weights_only=True)["history"] if path.is_file() else []
     for epoch, losses in enumerate(history, 1):
         on_epoch(epoch, losses)
-    network.to(memory_format=torch.channels_last)
-    images = Images(samples, spec, augmentation(recipe, spec))
-    module = Classifier(network.to(device), normalise, images, recipe, on_epoch)
+    network = learning.network.to(memory_format=torch.channels_last).to(device)
+    module = Module(learning, recipe, on_epoch)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     trainer = lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
@@ -101,44 +103,44 @@ def _network_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
 
 
-class Classifier(lightning.LightningModule):  # type: ignore[misc]
-    """Cross-entropy on logits, with the recipe's optimizer and learning rate."""
+class Module(lightning.LightningModule):  # type: ignore[misc]
+    """A learning with the recipe's optimizer and learning rate."""
 
-    def __init__(
-        self, network: nn.Module, normalise: nn.Module, images: "Images", recipe: schema.Train, on_epoch: OnEpoch
-    ) -> None:
+    def __init__(self, learning: Learning, recipe: schema.Train, on_epoch: OnEpoch) -> None:
         super().__init__()
-        self.network, self.normalise, self.images, self.recipe, self.report = network, normalise, images, recipe, on_epoch
+        self.learning, self.network, self.recipe, self.report = learning, learning.network, recipe, on_epoch
         self.history: list[dict[str, float]] = []
-        self.total, self.rate = 0.0, 0.0
+        self.totals: dict[str, float] = {}
+        self.rate = 0.0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return optimizer_of(self.network, self.recipe)
 
     def train_dataloader(self) -> "SeededLoader":
-        return SeededLoader(self.images, self.recipe, self.current_epoch + 1)
+        return SeededLoader(self.learning, self.recipe, self.current_epoch + 1)
 
     def on_train_epoch_start(self) -> None:
-        self.total = 0.0
+        self.totals = {}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.rate = learning_rate(self.recipe, self.current_epoch + batch_idx / self.trainer.num_training_batches)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.rate
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        images, labels = batch
-        images = self.normalise(images).contiguous(memory_format=torch.channels_last)
-        loss = nn.functional.cross_entropy(self.network(images).float(), labels)
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        losses = self.learning.losses(batch)
+        loss = torch.stack([value.float() for value in losses.values()]).sum()
         if not torch.isfinite(loss):
             raise DivergedError(
                 f"epoch {self.current_epoch + 1}: the loss is not finite: lower train.lr0 (now {self.recipe.lr0})"
             )
-        self.total += float(loss.detach())
+        for name, value in losses.items():
+            self.totals[name] = self.totals.get(name, 0.0) + float(value.detach())
         return loss
 
     def on_train_epoch_end(self) -> None:
-        self.history.append({"train/loss": self.total / self.trainer.num_training_batches, "lr": self.rate})
+        batches = self.trainer.num_training_batches
+        self.history.append({f"train/{name}": total / batches for name, total in self.totals.items()} | {"lr": self.rate})
         self.trainer.should_stop = is_over(self.history, self.recipe)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -148,15 +150,21 @@ class Classifier(lightning.LightningModule):  # type: ignore[misc]
         self.history = checkpoint["history"]
 
 
-class SeededLoader(DataLoader[tuple[Tensor, Tensor]]):
+class SeededLoader(DataLoader[Any]):
     """One epoch's batches, the same whenever it is iterated.
 
     Lightning draws the first batch before the epoch's first hook, and begins some epochs twice.
     """
 
-    def __init__(self, images: "Images", recipe: schema.Train, epoch: int) -> None:
-        whole = len(images) >= recipe.batch
-        super().__init__(images, recipe.batch, shuffle=True, num_workers=recipe.workers, drop_last=whole)
+    def __init__(self, learning: Learning, recipe: schema.Train, epoch: int) -> None:
+        super().__init__(
+            learning.data,
+            recipe.batch,
+            shuffle=True,
+            num_workers=recipe.workers,
+            collate_fn=learning.collate,
+            drop_last=len(cast("Sized", learning.data)) >= recipe.batch,
+        )
         self.seeds = recipe.seed, epoch
 
     def __iter__(self) -> Any:
@@ -175,43 +183,3 @@ class AfterEpoch(Checkpoint):  # type: ignore[misc]
         trainer.save_checkpoint(temporary)
         os.replace(temporary, self.path)
         pl_module.report(len(pl_module.history), pl_module.history[-1])
-
-
-class Images(Dataset[tuple[Tensor, Tensor]]):
-    """A split in memory, decoded once: uint8 (3, H, W) RGB, augmented, and its label."""
-
-    def __init__(self, samples: list[Sample], spec: Input, transform: v2.Transform) -> None:
-        images = [prepare(decode(sample.path.read_bytes()), spec)[0] for sample in samples]
-        self.images = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-        self.labels = torch.tensor([int(sample.labels[0]) for sample in samples])
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.transform(self.images[index]), self.labels[index]
-
-
-def augmentation(recipe: schema.Train, spec: Input) -> v2.Transform:
-    """Transforms of uint8 (3, H, W); what is not named is off.
-
-    `crop` shifts by up to that share of a side, `jitter` changes brightness, contrast and saturation by up to that share,
-    `fliplr`, `flipud` and `erasing` are probabilities.
-
-    Raises:
-        SightlineError: A value outside 0-1.
-    """
-    outside = [name for name, value in recipe.augment.items() if not 0 <= value <= 1]
-    if outside:
-        raise SightlineError(f"train.augment.{outside[0]}: got {recipe.augment[outside[0]]}, expected 0-1")
-    share = {name: recipe.augment.get(name, 0.0) for name in AUGMENT}
-    padding = [round(share["crop"] * spec.width), round(share["crop"] * spec.height)]
-    transforms = [
-        v2.RandomCrop((spec.height, spec.width), padding=padding, padding_mode="reflect") if any(padding) else v2.Identity(),
-        v2.RandomHorizontalFlip(share["fliplr"]),
-        v2.RandomVerticalFlip(share["flipud"]),
-        v2.ColorJitter(*[share["jitter"]] * 3) if share["jitter"] else v2.Identity(),
-        v2.RandomErasing(share["erasing"], value=0) if share["erasing"] else v2.Identity(),
-    ]
-    return v2.Compose(transforms)

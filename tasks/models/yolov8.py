@@ -1,116 +1,13 @@
 """YOLOv8 (Ultralytics, AGPL-3.0): anchor-free detection at three strides."""
 
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import torch
-from torch import Tensor, nn
-
-from tasks import models, schema
-from tasks.models import _ultralytics
-from tasks.models._torch import load_exactly
-from tasks.tables import Dataset
+from tasks.models import _ultralytics_detect
 
 ARCHITECTURES: Final = ("yolov8n", "yolov8s", "yolov8m", "yolov8l", "yolov8x")
 OPTIMIZERS: Final = ("SGD", "AdamW", "MuSGD")
 STRIDE: Final = 32  # of the coarsest level, pixels
 
 
-class Family(models.Family):
+class Family(_ultralytics_detect.Family):
     """YOLOv8 in its five sizes."""
-
-    def fit(
-        self,
-        dataset: Dataset,
-        recipe: schema.Train,
-        *,
-        start: Path | None,
-        work: Path,
-        out: Path,
-        on_epoch: models.OnEpoch,
-    ) -> None:
-        samples = dataset.samples("train")
-        _ultralytics.fit(self.config, self.classes, samples, recipe, start=start, work=work, out=out, on_epoch=on_epoch)
-
-    def parts(self, weights: Path) -> models.Parts:
-        network = _ultralytics.build(self.config, self.classes)
-        load_exactly(network, weights)
-        network = network.eval().fuse(verbose=False)
-        return models.Parts(Scale().eval(), Core(network), Decode(network, self.config.imgsz).eval())
-
-
-class Scale(nn.Module):
-    """uint8 (N, H, W, 3) RGB to float32 (N, 3, H, W), 0-1."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images.permute(0, 3, 1, 2).to(torch.float32) / 255
-
-
-class Core(nn.Module):
-    """Backbone, neck and the head's convolutions: the raw maps of each level, boxes first, then classes.
-
-    Returns:
-        For each level float32 (N, 4 * bins, h, w), then for each level float32 (N, C, h, w).
-    """
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        *layers, head = network.model
-        self.layers = nn.ModuleList(layers)
-        self.boxes, self.classes, self.levels = head.cv2, head.cv3, list(head.f)
-        self.sources: list[int | list[int]] = [layer.f for layer in layers]
-        self.kept = frozenset(network.save)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        kept: dict[int, Tensor] = {}
-        for index, layer in enumerate(self.layers):
-            x = layer(_inputs(self.sources[index], x, kept))
-            if index in self.kept:
-                kept[index] = x
-        levels = [kept[index] for index in self.levels]
-        boxes = [branch(level) for branch, level in zip(self.boxes, levels, strict=True)]
-        return (*boxes, *(branch(level) for branch, level in zip(self.classes, levels, strict=True)))
-
-
-def _inputs(sources: int | list[int], x: Tensor, kept: dict[int, Tensor]) -> Tensor | list[Tensor]:
-    """What a layer reads: the output before it (-1), or that of other layers."""
-    if isinstance(sources, int):
-        return x if sources == -1 else kept[sources]
-    return [x if source == -1 else kept[source] for source in sources]
-
-
-class Decode(nn.Module):
-    """Raw maps to boxes float32 (N, A, 4) xyxy in input pixels, and scores float32 (N, C, A).
-
-    A side's distance from its anchor is the mean of a distribution over bins, in strides (Generalized Focal Loss,
-    arXiv:2006.04388, equation 5).
-
-    Args:
-        network: For its strides and bins.
-        imgsz: Side of the input, pixels.
-    """
-
-    centres: Tensor
-    strides: Tensor
-    bins: Tensor
-
-    def __init__(self, network: Any, imgsz: int) -> None:
-        super().__init__()
-        head = network.model[-1]
-        centres, strides = [], []
-        for stride in head.stride.tolist():
-            side = (torch.arange(int(imgsz / stride)) + 0.5) * stride
-            y, x = torch.meshgrid(side, side, indexing="ij")
-            centres.append(torch.stack([x, y], dim=-1).reshape(-1, 2))
-            strides.append(torch.full((len(centres[-1]), 1), stride))
-        self.register_buffer("centres", torch.cat(centres))
-        self.register_buffer("strides", torch.cat(strides))
-        self.register_buffer("bins", torch.arange(head.reg_max, dtype=torch.float32))
-
-    def forward(self, *maps: Tensor) -> tuple[Tensor, Tensor]:
-        levels = len(maps) // 2
-        boxes, scores = (torch.cat([level.flatten(2) for level in half], dim=2) for half in (maps[:levels], maps[levels:]))
-        shares = torch.unflatten(boxes, 1, (4, len(self.bins))).softmax(dim=2)
-        distances = (shares * self.bins[:, None]).sum(dim=2).transpose(1, 2) * self.strides
-        low, high = self.centres - distances[..., :2], self.centres + distances[..., 2:]
-        return torch.cat([low, high], dim=-1), scores.sigmoid()

@@ -1,0 +1,135 @@
+"""Classifiers on Lightning: their images, augmentation, loss, and the runtime graph's first part."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from sightline.contract import Input
+from sightline.errors import SightlineError
+from sightline.preprocess import decode, prepare
+from tasks import models, schema
+from tasks.models import _lightning
+from tasks.models._torch import load_exactly, seed_epoch, start_from
+from tasks.tables import Dataset as Labelled
+from tasks.tables import Sample
+
+MEAN: Final = (0.485, 0.456, 0.406)  # of ImageNet's training images, RGB, 0-1: what pretrained weights expect
+STD: Final = (0.229, 0.224, 0.225)
+AUGMENT: Final = ("fliplr", "flipud", "crop", "jitter", "erasing")
+
+
+class Family(models.Family):
+    """A classifier of torchvision; a family says how it is built."""
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The network with random weights: float32 (N, 3, H, W), normalised, to logits float32 (N, C)."""
+
+    def fit(
+        self,
+        dataset: Labelled,
+        recipe: schema.Train,
+        *,
+        start: Path | None,
+        work: Path,
+        out: Path,
+        on_epoch: models.OnEpoch,
+    ) -> None:
+        seed_epoch(recipe.seed, 0)
+        network = self.build()
+        if weights := models.starting_weights(self.config, start):
+            start_from(network, weights)
+        spec = self.description().input
+        images = Images(dataset.samples("train"), spec, augmentation(recipe, spec))
+        _lightning.fit(Learning(network, images), recipe, work=work, out=out, on_epoch=on_epoch)
+
+    def parts(self, weights: Path) -> models.Parts:
+        network = self.build()
+        load_exactly(network, weights)
+        return models.Parts(Prepare().eval(), network.eval(), nn.Softmax(dim=1).eval())
+
+
+class Learning(_lightning.Learning):
+    """Cross-entropy on logits.
+
+    Args:
+        network: float32 (N, 3, H, W), normalised, to logits float32 (N, C).
+        images: The training split.
+    """
+
+    def __init__(self, network: nn.Module, images: "Images") -> None:
+        self.network, self.data = network, images
+        self.normalise = Normalise()
+
+    def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        images, labels = batch
+        images = self.normalise.to(images.device)(images).contiguous(memory_format=torch.channels_last)
+        return {"loss": nn.functional.cross_entropy(self.network(images).float(), labels)}
+
+
+class Images(Dataset[tuple[Tensor, Tensor]]):
+    """A split in memory, decoded once: uint8 (3, H, W) RGB, augmented, and its label."""
+
+    def __init__(self, samples: list[Sample], spec: Input, transform: v2.Transform) -> None:
+        images = [prepare(decode(sample.path.read_bytes()), spec)[0] for sample in samples]
+        self.images = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+        self.labels = torch.tensor([int(sample.labels[0]) for sample in samples])
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.transform(self.images[index]), self.labels[index]
+
+
+def augmentation(recipe: schema.Train, spec: Input) -> v2.Transform:
+    """Transforms of uint8 (3, H, W); what is not named is off.
+
+    `crop` shifts by up to that share of a side, `jitter` changes brightness, contrast and saturation by up to that share,
+    `fliplr`, `flipud` and `erasing` are probabilities.
+
+    Raises:
+        SightlineError: A value outside 0-1.
+    """
+    outside = [name for name, value in recipe.augment.items() if not 0 <= value <= 1]
+    if outside:
+        raise SightlineError(f"train.augment.{outside[0]}: got {recipe.augment[outside[0]]}, expected 0-1")
+    share = {name: recipe.augment.get(name, 0.0) for name in AUGMENT}
+    padding = [round(share["crop"] * spec.width), round(share["crop"] * spec.height)]
+    transforms = [
+        v2.RandomCrop((spec.height, spec.width), padding=padding, padding_mode="reflect") if any(padding) else v2.Identity(),
+        v2.RandomHorizontalFlip(share["fliplr"]),
+        v2.RandomVerticalFlip(share["flipud"]),
+        v2.ColorJitter(*[share["jitter"]] * 3) if share["jitter"] else v2.Identity(),
+        v2.RandomErasing(share["erasing"], value=0) if share["erasing"] else v2.Identity(),
+    ]
+    return v2.Compose(transforms)
+
+
+class Normalise(nn.Module):
+    """uint8 (N, 3, H, W) RGB to float32 (N, 3, H, W), of zero mean and unit variance over ImageNet."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.to(torch.float32) / 255 - self.mean) / self.std
+
+
+class Prepare(Normalise):
+    """uint8 (N, H, W, 3) RGB to float32 (N, 3, H, W), normalised."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.permute(0, 3, 1, 2))
