@@ -37,6 +37,8 @@ SPLIT_FOLDERS: Final = {
     "testing": "test",
 }
 """The split that a folder's name, in lower case, stands for."""
+IMAGE_FOLDERS: Final = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit")
+"""Names of folders of images beside those of their annotations, in lower case."""
 HOLDABLE: Final = {
     "whole": "one class for a whole image",
     "box": "boxes",

@@ -1,4 +1,7 @@
-"""Class folders: `<class>/*.jpg`, or `{train,val,test}/<class>/*.jpg`; the folder is the label."""
+"""Class folders: `<class>/*.jpg`, or `{train,val,test}/<class>/*.jpg`; the folder is the label.
+
+A class may have any name that a folder may have, but those of `SHARED`, in which other formats keep the images of all classes.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,21 +10,21 @@ from typing import Final
 
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
-from tasks.formats import NO_BOX, SPLIT_FOLDERS, Item, Reading, TableBuilder, base, place
+from tasks.formats import IMAGE_FOLDERS, NO_BOX, SPLIT_FOLDERS, Item, Reading, TableBuilder, base, place
 from tasks.scan import SUFFIXES, Scan, images, walk
 
 HOLDS: Final = frozenset({"whole", "split"})
-_SHARED: Final = frozenset(
-    {"images", "labels", "masks", "annotations", "jpegimages", "segmentationclass", "leftimg8bit", "gtfine"}
-)
+SHARED: Final = frozenset({*IMAGE_FOLDERS, "labels", "masks", "annotations", "segmentationclass", "gtfine"})
+"""In lower case."""
 
 
 def detect(root: Path) -> str | None:
     """None where `root` is of this format, otherwise the first requirement that it does not meet."""
     top = base(root)
-    if not any(images(folder, top) for _, folder in _class_folders(top)):
+    folders = [folder for _, folder in _class_folders(top)]
+    if not any(name[name.rfind(".") :].lower() in SUFFIXES for folder in folders for name in walk(folder, folder)):
         return "no folder with images in it, neither <class>/ nor {train,val,test}/<class>/"
-    shared = next((folder.name for _, folder in _class_folders(top) if folder.name.lower() in _SHARED), None)
+    shared = next((folder.name for folder in folders if folder.name.lower() in SHARED), None)
     if shared:
         return f"{shared}/: a folder of all classes, not of one"
     if any(name.endswith((".xml", ".json")) for name in walk(top, top)):

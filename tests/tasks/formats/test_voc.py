@@ -12,7 +12,7 @@ from tasks import formats
 from tasks.convert import convert, open_dataset
 from tasks.formats import Item, ItemObject
 from tasks.formats._voc_xml import MAX_BYTES, parse
-from tasks.formats.voc import read_splits
+from tasks.formats._voc_layout import read_splits
 from tasks.scan import scan
 from tasks.schema import Dataset
 from tasks.schema import parse as parse_section
@@ -51,7 +51,7 @@ def test_two_annotations_of_one_image_are_an_error(tmp_path: Path) -> None:
 def test_names_in_lists_may_have_spaces(line: str, image_id: str, tmp_path: Path) -> None:
     (tmp_path / "ImageSets/Main").mkdir(parents=True)
     (tmp_path / "ImageSets/Main/val.txt").write_text(f"{line}\n")
-    splits, _ = read_splits(tmp_path, tmp_path, {"my cat": "a", "dog": "b", "no 1": "c"})
+    splits, _ = read_splits(tmp_path, tmp_path, {"my cat": "a.jpg", "dog": "b.jpg", "no 1": "c.jpg"})
     assert splits == {image_id: "val"}
 
 
