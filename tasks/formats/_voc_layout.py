@@ -1,8 +1,8 @@
 """Where Pascal VOC's files lie, which of them belong together, and the splits.
 
-The kit has JPEGImages, Annotations and SegmentationObject; tools write images and annotations, or put each annotation beside its
-image; all of that stands also in folders of splits, or around them. What belongs together has the same path, less the name of
-the outermost of these folders: `train/Annotations/1.xml` and `train/JPEGImages/1.jpg`.
+The kit has JPEGImages, Annotations and SegmentationObject; tools write images and annotations, or put each annotation beside
+its image; all of that stands also in folders of splits, or around them. What belongs together has the same path, less the name
+of the outermost of these folders: `train/Annotations/1.xml` and `train/JPEGImages/1.jpg`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -68,13 +68,14 @@ def detect(root: Path) -> str | None:
     VOC's kit with annotations fits `voc` as well: `dataset.format` says what is meant.
     """
     pairs = _pairs(base(root))
+    if not pairs:
+        return "no folder with images beside one with their masks, e.g. images/ and masks/, or train/images/ and train/masks/"
     for pair in pairs:
         masks = _masks_of(pair, root)
         if any(_mask_of(key, masks) is not None for _, key in _images_of(pair, root)):
             return None
-        first, folder = next(iter(masks.values()))[0], pair.images.relative_to(root).as_posix()
-        return f"{first}: a mask of no image in {folder}/, nor is any other"
-    return "no folder with images beside one with their masks, e.g. images/ and masks/, or train/images/ and train/masks/"
+    (first, *_), folder = next(iter(masks.values())), pair.images.relative_to(root).as_posix()
+    return f"{first}: no mask of an image in {folder}/, and no other is one"
 
 
 def image_files(root: Path) -> list[str]:
@@ -123,7 +124,9 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
     """
     ignored = next((name for name in classes if name.lower() in IGNORED), None)
     if ignored is not None:
-        raise SightlineError(f"class {ignored!r}, expected a name that is learnt, none of {', '.join(sorted(IGNORED))}: rename it")
+        raise SightlineError(
+            f"class {ignored!r}, expected a name that is learnt, none of {', '.join(sorted(IGNORED))}: rename it"
+        )
     text = class_file_text(classes)
     if not text:
         raise SightlineError(f"classes: {list(classes)}, expected names that can stand one a line in classes.txt: rename them")

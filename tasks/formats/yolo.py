@@ -1,8 +1,8 @@
 """YOLO: a text file an image, a line an object; boxes or polygons in shares of the upright image (see `_yolo_labels`).
 
 Ultralytics' layout (`images/train` beside `labels/train`), Roboflow's (`train/images` beside `train/labels`), lists of images
-(`train.txt`), `images` beside `labels` alone, and labels beside their images, as darknet has them. data.yaml or classes.txt
-names the classes. A line holds either a box or one polygon, whose bounds are the box then: the box of an object that has
+(`train.txt`), `images` beside `labels` alone, or beside `annotations`, and labels beside their images, as darknet has them.
+data.yaml or classes.txt names the classes. A line holds either a box or one polygon, whose bounds are the box then: the box of an object that has
 polygons is not written. An image without label is background where others of its folder have one, as for Ultralytics.
 """
 
@@ -31,6 +31,7 @@ _LOOKS: Final = 20
 _MAX_LIST_BYTES: Final = 64 * 2**20
 _MAX_LINE: Final = 4096
 _MAX_PARTS: Final = 64  # folders of a path in a list
+_FOLDERS: Final = ("labels", "annotations")  # of labels; tools that write no images leave the name to people
 _LISTS: Final = {"train.txt": "train", "val.txt": "val", "valid.txt": "val", "test.txt": "test"}
 
 
@@ -60,7 +61,7 @@ def detect(root: Path) -> str | None:
     labels = [label for label in dataset.labels.values() if label]
     if not labels:
         first = next(iter(dataset.labels))
-        return f"{first}: no label {_label_name(first)}, and none for another image"
+        return f"{first}: no label {' or '.join(_label_names(first))}, and none for another image"
     looks = [looks_like_labels(dataset.top / name) for name in labels[:_LOOKS]]
     if False in looks and True not in looks:
         return f"{labels[looks.index(False)]}: its first line is no `class x y width height` in numbers"
@@ -148,13 +149,18 @@ def _look(root: Path) -> _Dataset:
 
 def _label_name(image: str) -> str:
     """Where an image's label belongs: in `labels` for the last `images` of its path, or beside it."""
-    return "/labels/".join(f"/{image[: image.rfind('.')]}.txt".rsplit("/images/", 1))[1:]
+    return _label_names(image)[0]
+
+
+def _label_names(image: str) -> tuple[str, ...]:
+    """Where an image's label may be, the usual place first."""
+    beside = f"{image[: image.rfind('.')]}.txt"
+    return tuple(dict.fromkeys([*(f"/{folder}/".join(f"/{beside}".rsplit("/images/", 1))[1:] for folder in _FOLDERS), beside]))
 
 
 def _label_of(image: str, files: frozenset[str]) -> str:
     """An image's label, or the empty string."""
-    beside = f"{image[: image.rfind('.')]}.txt"
-    return next((name for name in (_label_name(image), beside) if name in files), "")
+    return next((name for name in _label_names(image) if name in files), "")
 
 
 def _missing(dataset: _Dataset) -> Iterator[Finding]:
@@ -176,7 +182,7 @@ def _orphans(dataset: _Dataset) -> Iterator[Finding]:
     lists = {name for name, _ in _lists(dataset)}
     for name in sorted(dataset.files.difference(dataset.labels.values(), lists)):
         folder, _, file = name.rpartition("/")
-        in_labels = "/labels/" in f"/{name}"
+        in_labels = any(f"/{each}/" in f"/{name}" for each in _FOLDERS)
         if name.endswith(".txt") and file not in NAME_FILES and (in_labels or folder in folders):
             looks = looks_like_labels(dataset.top / name)
             if looks or (looks is None and in_labels):

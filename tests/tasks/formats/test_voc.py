@@ -11,8 +11,8 @@ from sightline.errors import SightlineError
 from tasks import formats
 from tasks.convert import convert, open_dataset
 from tasks.formats import Item, ItemObject
-from tasks.formats._voc_xml import MAX_BYTES, parse
 from tasks.formats._voc_layout import read_splits
+from tasks.formats._voc_xml import MAX_BYTES, parse
 from tasks.scan import scan
 from tasks.schema import Dataset
 from tasks.schema import parse as parse_section
