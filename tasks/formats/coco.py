@@ -2,9 +2,9 @@
 
 https://cocodataset.org/#format-data. The file lies in annotations/ (`instances_train2017.json`), at the root, or in a split's
 folder (Roboflow's `train/_annotations.coco.json`). An image's `file_name` is looked for beside the file, then in `<split>/`,
-`images/<split>/`, `images/` and at the root, `<split>` being the file's own name for it; a backslash may stand for `/` there, as
-tools on Windows write it. A split is told by the file's name, else by its folder's. Classes stand in the order of the category
-ids; the ids of annotations are not needed.
+`images/<split>/`, `images/` and at the root, `<split>` being the file's own name for it; a backslash may stand for `/` there,
+as tools on Windows write it. A split is told by the file's name, else by its folder's. Classes stand in the order of the
+category ids; the ids of annotations are not needed.
 
 An annotation without bbox gets the box that just holds its segmentation. COCO's `area` is the segmentation's, and the box's
 where there is none; it is compared and not used.

@@ -124,9 +124,8 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
     """
     ignored = next((name for name in classes if name.lower() in IGNORED), None)
     if ignored is not None:
-        raise SightlineError(
-            f"class {ignored!r}, expected a name that is learnt, none of {', '.join(sorted(IGNORED))}: rename it"
-        )
+        names = ", ".join(sorted(IGNORED))
+        raise SightlineError(f"class {ignored!r}, expected a name of what is learnt, none of {names}: rename the class")
     text = class_file_text(classes)
     if not text:
         raise SightlineError(f"classes: {list(classes)}, expected names that can stand one a line in classes.txt: rename them")

@@ -1,9 +1,9 @@
 """YOLO: a text file an image, a line an object; boxes or polygons in shares of the upright image (see `_yolo_labels`).
 
 Ultralytics' layout (`images/train` beside `labels/train`), Roboflow's (`train/images` beside `train/labels`), lists of images
-(`train.txt`), `images` beside `labels` alone, or beside `annotations`, and labels beside their images, as darknet has them.
-data.yaml or classes.txt names the classes. A line holds either a box or one polygon, whose bounds are the box then: the box of an object that has
-polygons is not written. An image without label is background where others of its folder have one, as for Ultralytics.
+(`train.txt`), `images` beside `labels` or `annotations` alone, and labels beside their images, as darknet has them. data.yaml
+or classes.txt names the classes. A line holds either a box or one polygon, whose bounds are the box then: the box of an object
+that has polygons is not written. An image without label is background where others of its folder have one, as for Ultralytics.
 """
 
 import posixpath
@@ -180,9 +180,10 @@ def _orphans(dataset: _Dataset) -> Iterator[Finding]:
     """Labels without image; a text that is no label is none."""
     folders = {posixpath.dirname(name) for name in dataset.labels}
     lists = {name for name, _ in _lists(dataset)}
+    used = {posixpath.dirname(name) for name in dataset.labels.values()}
     for name in sorted(dataset.files.difference(dataset.labels.values(), lists)):
         folder, _, file = name.rpartition("/")
-        in_labels = any(f"/{each}/" in f"/{name}" for each in _FOLDERS)
+        in_labels = "/labels/" in f"/{name}" or ("/annotations/" in f"/{name}" and folder in used)
         if name.endswith(".txt") and file not in NAME_FILES and (in_labels or folder in folders):
             looks = looks_like_labels(dataset.top / name)
             if looks or (looks is None and in_labels):
