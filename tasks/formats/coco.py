@@ -49,8 +49,10 @@ def detect(root: Path) -> str | None:
 
 
 def image_files(root: Path) -> list[str]:
-    """The image files, relative to `root`."""
-    return images(_top(root), root)
+    """The image files, relative to `root`; masks of panoptic segments are none."""
+    top = _top(root)
+    masks = f"{(top / 'annotations').relative_to(root).as_posix()}/panoptic_"
+    return [name for name in images(top, root) if not name.startswith(masks)]
 
 
 def read(root: Path, scans: Mapping[str, Scan]) -> Reading:

@@ -108,7 +108,8 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
     data.yaml has no `path`: its own folder is meant then, wherever the command runs.
 
     Raises:
-        SightlineError: A sample has no box, polygons beside boxes, a class that is not in `classes`, or another's name.
+        SightlineError: A sample has no box, polygons beside boxes, a class that is not in `classes` or has no name, or
+            another's name.
     """
     lines: dict[str, list[tuple[str, str]]] = {}
     splits = set()
@@ -123,6 +124,8 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
         splits.add(item.split)
         place(item.image, root / name)
     names = list(classes) or sorted({each for rows in lines.values() for each, _ in rows})
+    if not all(map(str.strip, names)):
+        raise SightlineError(f"classes: {names}, expected names that are not empty: rename them")
     ids = {name: number for number, name in enumerate(names)}
     for label, rows in lines.items():
         unknown = next((each for each, _ in rows if each not in ids), None)
