@@ -393,8 +393,7 @@ DIFFERENT = {
     "common_semantic_segmentation_dataset/dataset": BUILT_IN,
     "common_semantic_segmentation_dataset/non_standard_dataset": "its dataset_meta.json tells Datumaro the prefix of the masks",
     "cityscapes_dataset": "two datasets beside each other, and no labels of folders",
-    "cityscapes_dataset/dataset": "masks of objects alone (instanceIds), without those of classes (labelIds)",
-    "cityscapes_dataset/train_dataset": "its labelTrainIds are not read, but labelIds",
+    "cityscapes_dataset/train_dataset": BUILT_IN,
     **dict.fromkeys(
         [f"cityscapes_dataset/train_dataset/gtFine{folder}" for folder in ("", "/test", "/train", "/val")],
         "masks alone, taken for pictures: those of 16 bits are no pictures here",
