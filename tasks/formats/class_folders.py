@@ -11,7 +11,7 @@ from typing import Final
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
 from tasks.formats import IMAGE_FOLDERS, NO_BOX, SPLIT_FOLDERS, Item, Reading, TableBuilder, base, place
-from tasks.scan import SUFFIXES, Scan, images, walk
+from tasks.scan import SUFFIXES, Scan, has_images, images, walk
 
 HOLDS: Final = frozenset({"whole", "split"})
 SHARED: Final = frozenset({*IMAGE_FOLDERS, "labels", "masks", "annotations", "segmentationclass", "gtfine"})
@@ -22,11 +22,11 @@ def detect(root: Path) -> str | None:
     """None where `root` is of this format, otherwise the first requirement that it does not meet."""
     top = base(root)
     folders = [folder for _, folder in _class_folders(top)]
-    if not any(name[name.rfind(".") :].lower() in SUFFIXES for folder in folders for name in walk(folder, folder)):
-        return "no folder with images in it, neither <class>/ nor {train,val,test}/<class>/"
     shared = next((folder.name for folder in folders if folder.name.lower() in SHARED), None)
     if shared:
         return f"{shared}/: a folder of all classes, not of one"
+    if not any(has_images(folder) for folder in folders):
+        return "no folder with images in it, neither <class>/ nor {train,val,test}/<class>/"
     if any(name.endswith((".xml", ".json")) for name in walk(top, top)):
         return "annotation files (*.xml, *.json) beside the images: the label would not be the folder"
     alone = next((path for path in sorted(top.iterdir()) if path.suffix.lower() in SUFFIXES), None)
@@ -41,7 +41,6 @@ def image_files(root: Path) -> list[str]:
 def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
     """The folder of each image is its class."""
     builder, findings = TableBuilder(), list[Finding]()
-    seen: dict[str, str] = {}
     classes = set()
     folders = list(_class_folders(base(root)))
     for split, folder in folders:
@@ -49,6 +48,7 @@ def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
         if names:
             classes.add(folder.name)
             findings += _check_nesting(folder.relative_to(root).as_posix(), folder.name, names)
+        seen: dict[str, str] = {}
         for name in names:
             scan = scans[name]
             image_id = scan.path if scan.image_id in seen else scan.image_id  # the suffix tells them apart then

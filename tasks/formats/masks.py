@@ -21,7 +21,7 @@ from tasks.formats._voc_layout import read_splits
 from tasks.masks import IGNORE, VOID, MaskDefect, distinct, kind_of, read_values, text_of
 from tasks.parallel import parallel
 from tasks.rules import FEW
-from tasks.scan import SUFFIXES, Scan, images, walk
+from tasks.scan import SUFFIXES, Scan, has_images, images
 from tasks.tables import SPLITS, Tables
 
 HOLDS: Final = frozenset({"mask", "split", "classes"})
@@ -148,7 +148,7 @@ def _pairs(top: Path) -> list[_Pair]:
         split = SPLIT_FOLDERS.get(folder.name.lower())
         if split:
             beside = [path for path in folders if path.name in {f"{folder.name}{suffix}" for suffix in BESIDE}]
-            aside = [_Pair(folder, path, split) for path in beside if _has_images(path) and _has_images(folder)]
+            aside = [_Pair(folder, path, split) for path in beside if has_images(path) and has_images(folder)]
             found += _pair(_folders(folder), split) or aside[:1] or _together(folder, split)
     return found or _together(top, "")
 
@@ -160,10 +160,11 @@ def _folders(top: Path) -> list[Path]:
 def _pair(folders: Sequence[Path], split: str) -> list[_Pair]:
     """The first folder of images with the first of masks, by their names; none where one is not there."""
     by_name = {path.name.lower(): path for path in folders}
-    filled = {name: path for name, path in by_name.items() if name in IMAGE_FOLDERS + MASK_FOLDERS and _has_images(path)}
-    pictures = [filled[name] for name in IMAGE_FOLDERS if name in filled]
-    masks = [filled[name] for name in MASK_FOLDERS if name in filled]
-    return [_Pair(pictures[0], masks[0], split)] if pictures and masks else []
+    ours, theirs = (
+        next((path for name in names if (path := by_name.get(name)) and has_images(path)), None)
+        for names in (MASK_FOLDERS, IMAGE_FOLDERS)
+    )
+    return [_Pair(theirs, ours, split)] if ours and theirs else []
 
 
 def _together(folder: Path, split: str) -> list[_Pair]:
@@ -171,10 +172,6 @@ def _together(folder: Path, split: str) -> list[_Pair]:
     stems = {path.stem for path in folder.iterdir() if path.suffix.lower() in SUFFIXES}
     has_mask = any(stem.endswith(_TOGETHER) and stem.removesuffix(_TOGETHER) in stems for stem in stems)
     return [_Pair(folder, folder, split)] if has_mask else []
-
-
-def _has_images(folder: Path) -> bool:
-    return any(name[name.rfind(".") :].lower() in SUFFIXES for name in walk(folder, folder))
 
 
 def _class_file(top: Path, pairs: Iterable[_Pair]) -> tuple[Path | None, ClassFile]:

@@ -147,7 +147,7 @@ def _look(root: Path) -> _Dataset:
         chosen = [name for name in pictures if "/images/" in f"/{name}" or not folders.keys().isdisjoint(parents(name))]
         pictures = chosen or pictures
     prefix = "" if top == root else f"{top.relative_to(root).as_posix()}/"
-    return _Dataset(top, prefix, files, described, {name: _label_of(name, files) for name in pictures})
+    return _Dataset(top, prefix, files, described, _labels_of(pictures, files))
 
 
 def _label_name(image: str) -> str:
@@ -157,13 +157,29 @@ def _label_name(image: str) -> str:
 
 def _label_names(image: str) -> tuple[str, ...]:
     """Where an image's label may be, the usual place first."""
-    beside = f"{image[: image.rfind('.')]}.txt"
-    return tuple(dict.fromkeys([*(f"/{folder}/".join(f"/{beside}".rsplit("/images/", 1))[1:] for folder in _FOLDERS), beside]))
+    folder, slash, file = image.rpartition("/")
+    return tuple(f"{each}{file[: file.rfind('.')]}.txt" for each in _label_folders(f"{folder}{slash}"))
 
 
-def _label_of(image: str, files: frozenset[str]) -> str:
-    """An image's label, or the empty string."""
-    return next((name for name in _label_names(image) if name in files), "")
+def _label_folders(images: str) -> list[str]:
+    """Where the labels of a folder's images may be, the usual place first; folders have `/` at their ends, the top is empty."""
+    parted = f"/{images}".rsplit("/images/", 1)
+    return list(dict.fromkeys([*(f"/{each}/".join(parted)[1:] for each in _FOLDERS), images]))
+
+
+def _labels_of(images: Iterable[str], files: frozenset[str]) -> dict[str, str]:
+    """The label of each image, or the empty string."""
+    filled = {name[: name.rfind("/") + 1] for name in files if name.endswith(".txt")}
+    places: dict[str, list[str]] = {}
+    labels: dict[str, str] = {}
+    for image in images:
+        start, end = image.rfind("/") + 1, image.rfind(".")
+        folder = image[:start]
+        if folder not in places:
+            places[folder] = [each for each in _label_folders(folder) if each in filled]
+        candidates = (f"{each}{image[start:end]}.txt" for each in places[folder])
+        labels[image] = next((name for name in candidates if name in files), "")
+    return labels
 
 
 def _missing(dataset: _Dataset) -> Iterator[Finding]:
