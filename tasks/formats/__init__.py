@@ -41,6 +41,7 @@ IMAGE_FOLDERS: Final = ("images", "image", "imgs", "img", "jpegimages", "leftimg
 """Names of folders of images beside those of their annotations, in lower case."""
 HOLDABLE: Final = {
     "whole": "one class for a whole image",
+    "several": "several classes for a whole image",
     "box": "boxes",
     "polygons": "polygons",
     "rle": "masks of objects",
@@ -226,6 +227,7 @@ def holds(tables: Tables) -> frozenset[str]:
     names = tables.classes.sort_values("id")["name"]
     found = {
         "whole": bool((~boxed).any()),
+        "several": bool(objects.loc[~boxed, "image_id"].duplicated().any()),
         "box": bool(boxed.any()),
         "polygons": bool(objects["polygons"].notna().any()),
         "rle": bool(objects["rle"].notna().any()),
