@@ -144,7 +144,9 @@ def _look(root: Path) -> _Dataset:
     pictures = sorted(name for name in files if name[name.rfind(".") :].lower() in SUFFIXES)
     if not described.lists:
         folders = described.folders
-        chosen = [name for name in pictures if "/images/" in f"/{name}" or not folders.keys().isdisjoint(parents(name))]
+        chosen = [
+            name for name in pictures if "/images/" in f"/{name}" or (folders and not folders.keys().isdisjoint(parents(name)))
+        ]
         pictures = chosen or pictures
     prefix = "" if top == root else f"{top.relative_to(root).as_posix()}/"
     return _Dataset(top, prefix, files, described, _labels_of(pictures, files))

@@ -67,7 +67,7 @@ def can_name(name: str, classes: list[str]) -> bool:
     """Whether the format can write classes of these names; otherwise it refuses them."""
     if name == "class_folders":
         return not any(label.startswith(".") or "/" in label or "\\" in label or label.lower() in SHARED for label in classes)
-    if name == "voc":
+    if name in ("voc", "class_csv"):
         return all(label == label.strip() for label in classes)
     if name == "yolo":
         return all(label.strip() for label in classes)
