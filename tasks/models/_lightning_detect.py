@@ -44,7 +44,7 @@ class Family(models.Family):
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """The network with random weights: torchvision's, with a `transform` and a `backbone`, which returns its losses in training."""
+        """Torchvision's network with random weights: it has a `transform` and a `backbone`, and in training returns its losses."""
 
     @abstractmethod
     def heads(self, network: Any) -> tuple[nn.Module, ...]:

@@ -37,7 +37,7 @@ class Family(_lightning_one_stage.Family):
         return network
 
     def rename(self, name: str) -> str:
-        """Also takes the weights of ResNet-50, the classifier, and the older names that torchvision's published weights have."""
+        """Also takes the weights of ResNet-50, the classifier, and the older names in torchvision's published weights."""
         if old := re.fullmatch(r"(head\.\w+\.conv)\.(\d)\.(\w+)", name):
             return f"{old[1]}.{int(old[2]) // 2}.0.{old[3]}"
         return f"backbone.body.{name}" if re.match(r"(conv1|bn1|layer\d)\.", name) else name

@@ -1,7 +1,7 @@
 """SSDlite (torchvision, BSD-3-Clause, on Lightning): detection by SSD's head made of separable convolutions.
 
-Section 6.3 of https://arxiv.org/abs/1905.02244. torchvision trains it from scratch, with half the channels in the last layers of
-MobileNetV3; so it is here, and the weights of the classifier do not fit.
+Section 6.3 of https://arxiv.org/abs/1905.02244. Its backbone has half of MobileNetV3's channels in the last layers, as where
+torchvision trains it from scratch; so the weights of the classifier do not fit.
 """
 
 from pathlib import Path
@@ -44,6 +44,6 @@ class Family(_lightning_one_stage.Family):
     ) -> None:
         if min(recipe.batch, len(dataset.samples("train"))) < 2:
             raise SightlineError(
-                "train.batch: got a batch of 1, expected 2 or more: the last map is one pixel, which has no variance"
+                "train.batch: got one image at a time, expected at least 2: the last map is a pixel, which has no variance"
             )
         super().fit(dataset, recipe, start=start, work=work, out=out, on_epoch=on_epoch)
