@@ -11,7 +11,6 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
 
-AUGMENTATION_FILE: Final = "augmentation.jpg"
 SHOWN: Final = 16
 """Images on a sheet, at most."""
 COLUMNS: Final = 4
@@ -23,6 +22,7 @@ COLOURS: Final = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
 )  # fmt: skip
 """By label; labels further on begin with the first again."""
+INK: Final = "#404040"
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ def picture(image: Tensor, target: Tensor | dict[str, Tensor]) -> Picture:
         masks = target.get("masks")
         return Picture(image, target["labels"], target["boxes"], masks.bool() if masks is not None else None)
     if target.ndim == 2:
-        labels = target.unique()
-        labels = labels[labels != 255].long()
+        labels = torch.tensor([label for label in torch.unique(target).tolist() if label != 255], dtype=torch.int64)
         return Picture(image, labels, masks=target == labels[:, None, None])
     return Picture(image, target.nonzero().flatten() if target.is_floating_point() else target.reshape(-1))
 
@@ -87,6 +86,11 @@ def _draw(item: Picture, classes: Sequence[str]) -> Tensor:
         masks = functional.resize(item.masks.to(torch.uint8), size, functional.InterpolationMode.NEAREST).bool()
         image = draw_segmentation_masks(image, masks, alpha=TINT, colors=colours)
     if item.boxes is not None:
-        return draw_bounding_boxes(image, item.boxes * scale, names, colours, width=2) if names else image
-    caption = torch.tensor([[0.0, 0.0, size[1] - 1, size[0] - 1]])
-    return draw_bounding_boxes(image, caption, [", ".join(names)], "#404040", width=1, label_colors="white", fill_labels=True)
+        boxes, texts, width = item.boxes * scale, names, 2
+    else:
+        boxes, texts, width = torch.tensor([[0.0, 0.0, size[1] - 1, size[0] - 1]]), [", ".join(names)], 1
+        colours = [INK]
+    if not len(boxes):
+        return image
+    drawn: Tensor = draw_bounding_boxes(image, boxes, texts, colours, width=width, label_colors="white", fill_labels=True)
+    return drawn

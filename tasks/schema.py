@@ -195,13 +195,9 @@ class Train(Section):
     @model_validator(mode="after")
     def _device_is_complete(self) -> Self:
         if self.precision == "fp16" and not self.device.startswith("cuda"):
-            raise ValueError(
-                f"precision fp16 needs a GPU, got device {self.device}: set train.precision=bf16, or train.device=cuda"
-            )
+            raise ValueError(f"precision fp16 got device {self.device}, expected cuda: set train.precision=bf16")
         if self.devices > 1 and ":" in self.device:
-            raise ValueError(
-                f"devices {self.devices} are counted from the first, got device {self.device}: set train.device=cuda"
-            )
+            raise ValueError(f"devices {self.devices} got device {self.device}, expected cpu or cuda, without a number")
         return self
 
 

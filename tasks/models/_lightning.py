@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from sightline.errors import MissingExtraError, SightlineError
 from tasks import augmentation_sheet, schema
-from tasks.models import DivergedError, OnEpoch, _ranks
+from tasks.models import AUGMENTATION_FILE, DivergedError, OnEpoch, _ranks
 from tasks.models._torch import (
     batches_of,
     deterministic,
@@ -88,11 +88,9 @@ def fit(learning: Learning, recipe: schema.Train, *, work: Path, out: Path, on_e
         on_epoch: Called after each epoch, those done before included.
     """
     device = device_of(recipe.device)
-    if device.type == "cuda" and recipe.devices > torch.cuda.device_count():
-        raise SightlineError(
-            f"train.devices: got {recipe.devices}, expected at most {torch.cuda.device_count()}, as there are here"
-        )
-    write_sheet(learning, recipe, work / augmentation_sheet.AUGMENTATION_FILE)
+    if device.type == "cuda" and recipe.devices > (there := torch.cuda.device_count()):
+        raise SightlineError(f"train.devices: got {recipe.devices}, expected at most {there}: this machine has no more")
+    write_sheet(learning, recipe, work / AUGMENTATION_FILE)
     start = deepcopy(learning.network.state_dict())
 
     def attempt(recipe: schema.Train, report: OnEpoch) -> None:
@@ -123,11 +121,12 @@ def _fit(learning: Learning, recipe: schema.Train, work: Path, out: Path, on_epo
     for epoch, losses in enumerate(history, 1):
         on_epoch(epoch, losses)
     learning.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    learning.network.to(device, memory_format=learning.layout)
+    learning.network.to(memory_format=learning.layout).to(device)
     module = Module(learning, recipe, on_epoch)
     if recipe.compile:
         learning.network.compile()
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     trainer = lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" and recipe.devices == 1 else recipe.devices,

@@ -64,7 +64,8 @@ class Learning(_lightning.Learning):
         network: float32 (N, 3, H, W), normalised, to logits float32 (N, C).
         images: The training split.
         classes: Class names.
-        balance: What evens out classes of unequal size: `weights` in the loss, a `sampler` that draws rare ones more often, `none`.
+        balance: What evens out classes of unequal size: `weights` of the loss, a `sampler` that draws rare ones more often, or
+            `none`.
     """
 
     def __init__(self, network: nn.Module, images: "Images", classes: Sequence[str], balance: str) -> None:

@@ -9,10 +9,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
-import torch.multiprocessing as processes
+from torch import multiprocessing
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from sightline.errors import SightlineError
 from tasks.models import OnEpoch
@@ -34,14 +35,14 @@ def run(function: Callable[..., None], ranks: int, arguments: tuple[Any, ...], o
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))
         port = chosen.getsockname()[1]
-    messages = processes.get_context("spawn").SimpleQueue()
-    started = processes.spawn(_rank, (function, ranks, port, os.getpid(), messages, arguments), nprocs=ranks, join=False)
+    messages = multiprocessing.get_context("spawn").SimpleQueue()
+    started = cast("Any", spawn)(_rank, (function, ranks, port, os.getpid(), messages, arguments), nprocs=ranks, join=False)
     try:
         is_done = False
         while not is_done:
             is_done = started.join(POLL_S, grace_period=0)
             _receive(messages, on_epoch)
-    except (processes.ProcessExitedException, processes.ProcessRaisedException):
+    except (ProcessExitedException, ProcessRaisedException):
         _receive(messages, on_epoch)
         raise
     finally:

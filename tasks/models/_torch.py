@@ -22,7 +22,7 @@ from tasks.models import OnEpoch
 
 State = Mapping[str, Any]
 AVERAGE_TAU: Final = 2000
-"""Steps over which the moving average's decay rises from 0, so that a short run forgets its random start (Ultralytics' value)."""
+"""Steps in which the moving average's decay rises, so that a short run forgets its random start; Ultralytics' value."""
 MILESTONES: Final = (2 / 3, 8 / 9)
 """Shares of the epochs after which `step` divides the learning rate by 10: 60k and 80k of 90k, Detectron's 1x schedule."""
 POWER: Final = 0.9

@@ -22,7 +22,7 @@ from sightline.contract import Input
 from sightline.errors import MissingExtraError, SightlineError
 from sightline.preprocess import decode, prepare
 from tasks import augmentation_sheet, schema
-from tasks.models import DivergedError, OnEpoch, starting_weights
+from tasks.models import AUGMENTATION_FILE, DivergedError, OnEpoch, starting_weights
 from tasks.models._torch import (
     AVERAGE_TAU,
     batches_of,
@@ -190,7 +190,7 @@ def _fit(
         on_epoch(epoch, losses)
     if not is_over(state.history, recipe):
         dataset = Images(samples, config, hyp, classes)
-        write_sheet(dataset, recipe, classes, work / augmentation_sheet.AUGMENTATION_FILE)
+        write_sheet(dataset, recipe, classes, work / AUGMENTATION_FILE)
         with deterministic():
             while not is_over(state.history, recipe):
                 state.history.append(_epoch(state, dataset, recipe, len(state.history) + 1))
