@@ -98,7 +98,7 @@ def fit(learning: Learning, recipe: schema.Train, *, work: Path, out: Path, on_e
         if recipe.devices == 1:
             _fit(learning, recipe, work, out, report)
         else:
-            _ranks.run(_fit, recipe.devices, (learning, recipe, work, out), report)
+            _ranks.run(_fit_share, recipe.devices, (learning, recipe, work, out), report)
 
     within_memory(recipe, on_epoch, attempt)
 
@@ -108,6 +108,11 @@ def write_sheet(learning: Learning, recipe: schema.Train, path: Path) -> None:
     first = order(learning, recipe, epoch=1)[: augmentation_sheet.SHOWN]
     seed_epoch(recipe.seed, 1)
     augmentation_sheet.write([learning.picture(learning.data[index]) for index in first], learning.classes, path)
+
+
+def _fit_share(learning: Learning, *arguments: Any) -> None:
+    """One attempt of one process: what it was given lies in memory that all processes share, and only the data may stay there."""
+    _fit(deepcopy(learning, {id(learning.data): learning.data}), *arguments)
 
 
 def _fit(learning: Learning, recipe: schema.Train, work: Path, out: Path, on_epoch: OnEpoch) -> None:
