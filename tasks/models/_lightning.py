@@ -111,7 +111,7 @@ def write_sheet(learning: Learning, recipe: schema.Train, path: Path) -> None:
 
 
 def _fit_share(learning: Learning, *arguments: Any) -> None:
-    """One attempt of one process: what it was given lies in memory that all processes share, and only the data may stay there."""
+    """One attempt of one process: what it got lies in memory that all processes share, and only the data may stay there."""
     _fit(deepcopy(learning, {id(learning.data): learning.data}), *arguments)
 
 

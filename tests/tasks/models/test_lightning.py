@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_data
 from tiny_learning import Tiny
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def fit(learning: Tiny, folder: Path, **values: Any) -> list[int]:
