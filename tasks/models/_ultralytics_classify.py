@@ -37,7 +37,7 @@ class Family(models.Family):
         spec = self.description().input
         images = Images(dataset.samples("train"), spec, augmentation(recipe, spec))
         plain = recipe.model_copy(update={"augment": {}})  # Ultralytics' settings for detectors
-        _ultralytics.fit(network, images, plain, work=work, out=out, on_epoch=on_epoch)
+        _ultralytics.fit(network, images, plain, self.classes, work=work, out=out, on_epoch=on_epoch)
 
     def parts(self, weights: Path) -> models.Parts:
         network = _ultralytics.build(self.config, self.classes)
