@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from datasets import class_folders, picture, read, voc, yolo
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_validate import findings
@@ -462,6 +462,7 @@ KEYS = st.sampled_from(["names", "nc", "train", "val", "test", "path", "download
     described=st.dictionaries(KEYS, YAML, max_size=6).map(lambda each: yaml.safe_dump(each).encode()) | st.binary(max_size=40),
     listed=st.binary(max_size=40) | st.sampled_from([b"images/000.jpg", b"../000.jpg", b"/" * 40]),
 )
+@example(text=b"", described=b"train: '0\n\n  0'\n", listed=b"")
 def test_no_content_crashes_the_reader(text: bytes, described: bytes, listed: bytes, tmp_path: Path) -> None:
     root = tmp_path / "data"
     if not root.exists():
