@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run_isolated(
-    module: str, job: Mapping[str, Any], timeout_s: float, *, setting: str = "benchmark.timeout_s", secrets: bool = True
+    module: str, job: Mapping[str, Any], timeout_s: float, *, remedy: str = "raise benchmark.timeout_s", secrets: bool = True
 ) -> dict[str, Any]:
     """Runs `python -m MODULE JOB RESULT`, two JSON files, and waits for it.
 
@@ -26,7 +26,7 @@ def run_isolated(
         module: What to run; it writes an object with `status` and `message` to RESULT.
         job: What it reads from JOB.
         timeout_s: How long it may take, seconds; it is killed then, with all that it started.
-        setting: What to raise then.
+        remedy: What helps then.
         secrets: Whether it gets this process's environment; otherwise only where the code is, and a folder for a home.
 
     Returns:
@@ -48,7 +48,7 @@ def run_isolated(
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            return {"status": "timeout", "message": f"took longer than {timeout_s:g} s: raise {setting}"}
+            return {"status": "timeout", "message": f"took longer than {timeout_s:g} s: {remedy}"}
         finally:
             _end(process)
         if code == 0:

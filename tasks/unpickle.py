@@ -1,4 +1,4 @@
-"""Loads a pickle that the user trusts, and writes its tensors: `python -m tasks.unpickle JOB RESULT`, shut in before it reads."""
+"""Loads a pickle that the user trusts, and writes its tensors: `python -m tasks.unpickle JOB RESULT`, shut in first."""
 
 import json
 import os

@@ -165,7 +165,7 @@ def _convert(path: Path) -> State:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "weights.safetensors"
         job = {"path": str(path.resolve()), "out": str(out)}
-        answer = run_isolated(unpickle.__name__, job, TIMEOUT_S, setting="no limit: give a smaller model", secrets=False)
+        answer = run_isolated(unpickle.__name__, job, TIMEOUT_S, remedy="give a smaller model", secrets=False)
         if answer["status"] != "ok":
             raise SightlineError(f"{path}: could not be converted ({answer['message']}): {CONVERT}")
         return _read_safetensors(out)

@@ -16,6 +16,7 @@ import torch
 
 from sightline.errors import SightlineError
 from tasks import schema
+from tasks.models import Weights
 
 State = Mapping[str, Any]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
@@ -131,16 +132,18 @@ def load_weights(path: Path) -> State:
     return state
 
 
-def start_from(module: torch.nn.Module, path: Path) -> None:
-    """Loads the weights of `path` that fit; a head for another number of classes keeps its random start.
+def start_from(module: torch.nn.Module, weights: Weights) -> None:
+    """Loads those weights that fit; a head for another number of classes keeps its random start.
 
     Raises:
         SightlineError: Nothing fits.
     """
-    given, own = load_weights(path), module.state_dict()
-    fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    own = module.state_dict()
+    fitting = {name: value for name, value in weights.state.items() if name in own and own[name].shape == value.shape}
     if not fitting:
-        raise SightlineError(f"{path}: none of its {len(given)} tensors fits this architecture: set model.arch to its own")
+        raise SightlineError(
+            f"{weights.where}: none of its {len(weights.state)} tensors fits this architecture: set model.arch to its own"
+        )
     module.load_state_dict(fitting, strict=False)
 
 

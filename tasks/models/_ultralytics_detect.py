@@ -34,6 +34,17 @@ class Family(models.Family):
         network = network.eval().fuse(verbose=False)
         return models.Parts(Scale().eval(), Core(network), Decode(network, self.config.imgsz).eval())
 
+    def around(self) -> tuple[nn.Module, nn.Module]:
+        return Scale().eval(), Split().eval()
+
+
+class Split(nn.Module):
+    """What Ultralytics' ONNX export gives, float32 (N, 4 + C, A), boxes as xywh in input pixels, to boxes and scores."""
+
+    def forward(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        centre, size = output[:, :2], output[:, 2:4]
+        return torch.cat([centre - size / 2, centre + size / 2], dim=1).transpose(1, 2), output[:, 4:]
+
 
 class Scale(nn.Module):
     """uint8 (N, H, W, 3) RGB to float32 (N, 3, H, W), 0-1."""
