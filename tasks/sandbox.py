@@ -1,6 +1,6 @@
 """What a process may still do while it reads a stranger's file: no network, no other program, no file that it was not given.
 
-Linux keeps to it, whoever runs the process: Landlock (landlock(7)) says which files can be opened, a seccomp filter (seccomp(2))
+Linux keeps to it, whoever runs the process: Landlock (landlock(7)) says which files can be opened, seccomp (seccomp(2))
 which system calls there are. Neither can be undone. It is no virtual machine: a flaw of the kernel is a way out.
 """
 

@@ -3,6 +3,7 @@
 import pickle
 import tarfile
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -151,7 +152,9 @@ def _read_torch(path: Path) -> Any:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise SightlineError(f"{path}: a full pickle, which can run any code when it is loaded: {TRUST}") from None
     except (RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, MemoryError) as error:
