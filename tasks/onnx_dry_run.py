@@ -177,7 +177,8 @@ def _dry_run(model: "onnx.ModelProto", expected: list[int], contract: bool) -> t
         alone: list[list[NDArray[np.generic]]] = [session.run(None, {"pixels": image[None]}) for image in images]
         together = session.run(None, {"pixels": images})
     except Exception as error:
-        raise SightlineError(f"it does not run with a batch of 1 and of 3: {DYNAMIC}") from error
+        reason = str(error).splitlines()[0][:200]
+        raise SightlineError(f"it does not run with a batch of 1 and of 3 ({reason}): {DYNAMIC}") from error
     for index, output in enumerate(together):
         single = np.concatenate([outputs[index] for outputs in alone]) if output.ndim > 1 else output
         if output.dtype != np.float32 or output.ndim < 2 or single.shape != output.shape:

@@ -24,7 +24,7 @@ TIMEOUT_S: Final = 300
 NESTED: Final = ("state_dict", "model_state_dict", "ema", "model")
 """Where training scripts keep the weights in their checkpoints; averaged ones are the better ones."""
 CONVERT: Final = "save the model's state_dict() as .safetensors where it was made"
-TRUST: Final = f"{CONVERT}, or set model.trust_pickle=true if you trust whoever made the file: loading it runs its code"
+TRUST: Final = f"{CONVERT}, or set model.trust_pickle=true if you trust whoever made the file"
 
 
 def given_file(model: Model, setting: str) -> Path:
@@ -125,7 +125,7 @@ def _read_safetensors(path: Path) -> State:
     try:
         state: State = load_file(path)
     except (SafetensorError, ValueError, KeyError, OSError) as error:
-        raise SightlineError(f"{path}: not safetensors ({_first_line(error)}): {CONVERT} again") from None
+        raise SightlineError(f"{path}: not safetensors ({_first_line(error)}): copy or download it again") from None
     return state
 
 
@@ -156,7 +156,7 @@ def _read_torch(path: Path) -> Any:
             warnings.simplefilter("ignore")  # of what is refused below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise SightlineError(f"{path}: a full pickle, which can run any code when it is loaded: {TRUST}") from None
+        raise SightlineError(f"{path}: no state dict, but a full pickle, which runs code when it is loaded: {TRUST}") from None
     except (RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, MemoryError) as error:
         raise SightlineError(f"{path}: not the weights of a model ({_first_line(error)}): {CONVERT}") from None
 
