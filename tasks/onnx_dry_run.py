@@ -40,7 +40,7 @@ def adapt(path: Path, imgsz: int) -> tuple["onnx.ModelProto", Facts]:
     model.ir_version = IR_VERSION
     expected = [imgsz, imgsz, 3] if contract else [3, imgsz, imgsz]
     _fix_input(model, expected, contract)
-    _rename(model)
+    model = _renamed(model)
     shapes = _dry_run(model, expected, contract)
     for value, shape in zip(model.graph.output, shapes, strict=True):
         value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, [BATCH, *shape]))
@@ -138,28 +138,29 @@ def _free_batch(model: "onnx.ModelProto") -> None:
         value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, None))
 
 
-def _rename(model: "onnx.ModelProto") -> None:
-    """`pixels` in, `map_0`, ... out; nodes without a name get one."""
+def _renamed(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The model with `pixels` in and `map_0`, ... out, and names of its own inside."""
     import onnx
+    from onnx import compose, helper
 
+    ends = [value.name for value in model.graph.output]
+    model = compose.add_prefix(model, "own/")
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
-    value = next(value for value in graph.input if value.name not in weights)
-    kept = onnx.ValueInfoProto.FromString(value.SerializeToString())
-    kept.name = "pixels"
-    first = onnx.helper.make_node("Identity", ["pixels"], [value.name], name="own/pixels")
-    last = [
-        onnx.helper.make_node("Identity", [end.name], [f"map_{index}"], name=f"own/map_{index}")
-        for index, end in enumerate(graph.output)
-    ]
+    value = onnx.ValueInfoProto()
+    value.CopyFrom(next(each for each in graph.input if each.name not in weights))
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node]
     for index, node in enumerate(nodes):
         node.name = f"own/{index}"
     del graph.node[:], graph.input[:]
-    graph.node.extend([first, *nodes, *last])
-    graph.input.append(kept)
-    for index, end in enumerate(graph.output):
-        end.name = f"map_{index}"
+    graph.node.append(helper.make_node("Identity", ["pixels"], [value.name], name="own/pixels"))
+    graph.node.extend(nodes)
+    for index, end in enumerate(ends):
+        graph.node.append(helper.make_node("Identity", [f"own/{end}"], [f"map_{index}"], name=f"own/map_{index}"))
+        graph.output[index].name = f"map_{index}"
+    value.name = "pixels"
+    graph.input.append(value)
+    return model
 
 
 def _dry_run(model: "onnx.ModelProto", expected: list[int], contract: bool) -> tuple[tuple[int, ...], ...]:

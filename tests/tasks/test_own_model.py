@@ -252,7 +252,8 @@ def ultralytics_onnx(network: Any, config: schema.Model, folder: Path, dynamic: 
         from ultralytics import YOLO
 
         library = YOLO("yolov8n.yaml")
-        library.model = copy.deepcopy(network)
+        settings, library.model = library.model.args, copy.deepcopy(network)
+        library.model.args = settings
         path = library.export(format="onnx", imgsz=config.imgsz, dynamic=dynamic, simplify=False)
     return (folder / path).resolve()
 
