@@ -48,7 +48,7 @@ def export_parts(parts: Parts, description: ModelDescription) -> Graphs:
     raw_names = outputs.load(description.task).RAW
     return Graphs(
         pre=_export("pre", parts.pre, (images,), ["images"], ["pixels"]),
-        core=_export("core", parts.core, (pixels.clone(),), ["pixels"], map_names),
+        core=_given(parts.core) or _export("core", parts.core, (pixels.clone(),), ["pixels"], map_names),
         post=_export("post", parts.post, tuple(tensor.clone() for tensor in maps), map_names, raw_names),
     )
 
@@ -114,6 +114,17 @@ def _export(
     assert program is not None
     model = _strip(program.model_proto, part)
     return compose.add_prefix(model, f"{part}/", rename_inputs=False, rename_outputs=False)
+
+
+def _given(core: "nn.Module") -> "onnx.ModelProto | None":
+    """The user's own graph, which is none to export."""
+    from onnx import compose
+
+    from tasks.models._onnx import Graph
+
+    if not isinstance(core, Graph):
+        return None
+    return compose.add_prefix(_strip(core.model(), "core"), "core/", rename_inputs=False, rename_outputs=False)
 
 
 def _positional(module: "nn.Module") -> "nn.Module":

@@ -153,13 +153,28 @@ class Model(Section):
     licence: str
     pretrained: str | None
     pretrained_sha256: Sha256 | None
+    weights: str | None = None
+    weights_sha256: Sha256 | None = None
+    trust_pickle: bool = False
     iou: float = Field(gt=0, le=1)
     max_det: int = Field(ge=1)
 
     @model_validator(mode="after")
     def _names_the_content(self) -> Self:
-        if self.pretrained and not self.pretrained_sha256:
-            raise ValueError(f"pretrained {self.pretrained} needs the file's checksum: set model.pretrained_sha256=...")
+        for name in ("pretrained", "weights"):
+            if getattr(self, name) and not getattr(self, f"{name}_sha256"):
+                raise ValueError(f"{name} {getattr(self, name)} needs the file's checksum: set model.{name}_sha256=...")
+        return self
+
+    @model_validator(mode="after")
+    def _takes_one_file(self) -> Self:
+        if self.pretrained and self.weights:
+            raise ValueError(f"pretrained {self.pretrained} is trained, weights {self.weights} are not: set one to null")
+        if self.pretrained and self.pretrained.endswith(".onnx"):
+            raise ValueError(f"pretrained {self.pretrained}: an ONNX graph is not trained: set model.weights to it instead")
+        given = self.pretrained or self.weights or "no file"
+        if self.trust_pickle and given.endswith((".onnx", ".safetensors", "no file")):
+            raise ValueError(f"trust_pickle with {given}, which is no pickle: set model.trust_pickle=false")
         return self
 
 

@@ -56,6 +56,9 @@ class Family(models.Family):
         load_exactly(network, weights)
         return models.Parts(Prepare().eval(), network.eval(), nn.Softmax(dim=1).eval())
 
+    def around(self) -> tuple[nn.Module, nn.Module]:
+        return Prepare().eval(), nn.Softmax(dim=1).eval()
+
 
 class Learning(_lightning.Learning):
     """Cross-entropy on logits.

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from sightline.errors import SightlineError
 from tasks import schema
-from tasks.models import OnEpoch
+from tasks.models import OnEpoch, Weights
 
 State = Mapping[str, Any]
 AVERAGE_TAU: Final = 2000
@@ -230,21 +230,23 @@ def load_weights(path: Path) -> State:
     return state
 
 
-def start_from(module: torch.nn.Module, path: Path, rename: Callable[[str], str] = str) -> None:
-    """Loads the weights of `path` that fit; a head for another number of classes keeps its random start.
+def start_from(module: torch.nn.Module, weights: Weights, rename: Callable[[str], str] = str) -> None:
+    """Loads those weights that fit; a head for another number of classes keeps its random start.
 
     Args:
         module: Takes the weights.
-        path: A state dict.
-        rename: From the name of a tensor in `path` to that in `module`.
+        weights: A state dict.
+        rename: From the name of a tensor in `weights` to that in `module`.
 
     Raises:
         SightlineError: Nothing fits.
     """
-    given, own = {rename(name): value for name, value in load_weights(path).items()}, module.state_dict()
+    given, own = {rename(name): value for name, value in weights.state.items()}, module.state_dict()
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
-        raise SightlineError(f"{path}: none of its {len(given)} tensors fits this architecture: set model.arch to its own")
+        raise SightlineError(
+            f"{weights.where}: none of its {len(weights.state)} tensors fits this architecture: set model.arch to its own"
+        )
     module.load_state_dict(fitting, strict=False)
 
 
