@@ -4,7 +4,8 @@ The ONNX graph is pre + core + post. It takes `images`, uint8 (N, H, W, 3) RGB, 
 outputs are padded, so that any batch works:
 
 - classify: `probabilities` float32 (N, C);
-- detect: `boxes` float32 (N, K, 4) xyxy in input pixels, `scores` float32 (N, K), `labels` int64 (N, K), padded with score 0.
+- detect: `boxes` float32 (N, K, 4) xyxy in input pixels, `scores` float32 (N, K), `labels` int64 (N, K), padded with score 0;
+- semantic: `class_map` uint8 (N, H, W), the class of each input pixel.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ MAX_PIXELS = 50_000_000
 OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "classify": ("probabilities",),
     "detect": ("boxes", "scores", "labels"),
+    "semantic": ("class_map",),
 }
 
 
