@@ -148,7 +148,7 @@ def to_ids(values: Values, ids: Mapping[int, int]) -> Ids:
 def read_ids(path: Path) -> Ids:
     """The ids of a mask of the dataset, uint8 (H, W), as `encode` wrote them."""
     with Image.open(path, formats=("PNG",)) as mask:
-        return np.asarray(mask)
+        return np.array(mask)
 
 
 def encode(ids: Ids) -> bytes:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
+from torchvision.models import get_model
 from torchvision.transforms import v2
 
 from sightline.contract import Input
@@ -86,6 +87,34 @@ class Family(models.Family):
         return models.Parts(Prepare().eval(), Main(self, network).eval(), Upsample(spec.height, spec.width).eval())
 
 
+class Torchvision(Family):
+    """A network of torchvision with its auxiliary head, by its name there; its published checkpoints fit.
+
+    Weights of a classifier with the same backbone fit as well.
+    """
+
+    aux = 0.5  # torchvision's references/segmentation/train.py
+
+    def build(self) -> nn.Module:
+        network: nn.Module = get_model(
+            self.config.arch, weights=None, weights_backbone=None, num_classes=len(self.classes), aux_loss=True
+        )
+        return network
+
+    def heads(self, network: nn.Module, pixels: Tensor) -> tuple[Tensor, ...]:
+        if network.training:
+            found = network(pixels)
+            return found["out"], found["aux"]
+        parts: Any = network
+        main: Tensor = parts.classifier(parts.backbone(pixels)["out"])  # not upsampled yet
+        return (main,)
+
+    def rename(self, name: str) -> str:
+        """Classifiers have their backbone at the top; MobileNetV3's is in `features` there."""
+        parts = ("backbone.", "classifier.", "aux_classifier.")
+        return name if name.startswith(parts) else f"backbone.{name.removeprefix('features.')}"
+
+
 class Main(nn.Module):
     """The main head's logits alone."""
 
@@ -121,14 +150,14 @@ class Learning(_lightning.Learning):
     """
 
     def __init__(self, family: Family, network: nn.Module, images: "MaskedImages", recipe: schema.Train) -> None:
-        self.family, self.network, self.data, self.dice = family, network, images, recipe.dice
+        self.family, self.network, self.data, self.classes, self.dice = family, network, images, family.classes, recipe.dice
         self.normalise = Normalise()
         count = len(family.classes)
         self.weights = median_frequency(images.masks, count) if recipe.balance == "weights" else torch.ones(count)
 
     def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         images, masks = batch
-        pixels = self.normalise.to(images.device)(images).contiguous(memory_format=torch.channels_last)
+        pixels = self.normalise.to(images.device)(images).contiguous(memory_format=self.layout)
         upsample, weights = Upsample(*masks.shape[1:]), self.weights.to(images.device)
         main, *others = (upsample(logits.float()) for logits in self.family.heads(self.network, pixels))
         labels = masks.long()
@@ -220,8 +249,8 @@ def augmentation(recipe: schema.Train, spec: Input) -> v2.Transform:
     """Transforms of an image, uint8 (3, H, W), and its mask, uint8 (H, W), alike; what is not named is off.
 
     `scale` resizes by a factor from 1 - scale to 1 / (1 - scale), then crops, or pads with ignored pixels, to the input's size:
-    0.5 is what the references do. `jitter` changes brightness, contrast and saturation by up to that share. `fliplr` and `flipud`
-    are probabilities.
+    0.5 is what the references do. `jitter` changes brightness, contrast and saturation by up to that share. `fliplr` and
+    `flipud` are probabilities.
 
     Raises:
         SightlineError: A value outside 0-1, or a scale of 1.

@@ -16,16 +16,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchvision.ops import box_convert
 
 from sightline.contract import Input
 from sightline.errors import MissingExtraError, SightlineError
 from sightline.preprocess import decode, prepare
-from tasks import schema
+from tasks import augmentation_sheet, schema
 from tasks.models import DivergedError, OnEpoch, starting_weights
 from tasks.models._torch import (
+    AVERAGE_TAU,
+    batches_of,
     deterministic,
     device_of,
-    is_bf16,
+    dtype_of,
     is_over,
     keep_freed_memory,
     learning_rate,
@@ -33,6 +36,7 @@ from tasks.models._torch import (
     save,
     seed_epoch,
     start_from,
+    within_memory,
 )
 from tasks.tables import Sample
 
@@ -57,8 +61,7 @@ AUGMENT: Final = (
 )  # fmt: skip
 MAX_GRADIENT_NORM: Final = 10.0  # as Ultralytics clips
 MUON, SGD = 0.2, 1.0  # how Ultralytics' trainer weighs the two updates of MuSGD
-AVERAGE_DECAY: Final = 0.9999
-AVERAGE_TAU: Final = 2000
+MAX_DEVICES: Final = 1
 
 
 class Images(YOLODataset):  # type: ignore[misc]
@@ -153,19 +156,41 @@ def fit(
 ) -> None:
     """Trains a detector on `samples`; see `tasks.models.Family.fit`."""
     keep_freed_memory()
+
+    def attempt(recipe: schema.Train, report: OnEpoch) -> None:
+        _fit(config, classes, samples, recipe, start, work, out, report)
+
+    within_memory(recipe, on_epoch, attempt)
+
+
+def _fit(
+    config: schema.Model,
+    classes: tuple[str, ...],
+    samples: list[Sample],
+    recipe: schema.Train,
+    start: Path | None,
+    work: Path,
+    out: Path,
+    on_epoch: OnEpoch,
+) -> None:
+    """One attempt."""
     seed_epoch(recipe.seed, 0)
     device, hyp = device_of(recipe.device), settings(recipe)
     model = build(config, classes)
     if weights := starting_weights(config, start):
         start_from(model, weights)
     model.args = hyp
-    model.to(device, memory_format=torch.channels_last).train()
+    model.to(device, memory_format=_layout(recipe)).train()
     state = _State(model, recipe)
     state.resume(work / "checkpoint.pt")
+    recipe = state.recipe
+    if recipe.compile:
+        model.compile()
     for epoch, losses in enumerate(state.history, 1):
         on_epoch(epoch, losses)
     if not is_over(state.history, recipe):
         dataset = Images(samples, config, hyp, classes)
+        write_sheet(dataset, recipe, classes, work / augmentation_sheet.AUGMENTATION_FILE)
         with deterministic():
             while not is_over(state.history, recipe):
                 state.history.append(_epoch(state, dataset, recipe, len(state.history) + 1))
@@ -174,20 +199,55 @@ def fit(
     save({name: value.cpu().contiguous() for name, value in state.average.ema.state_dict().items()}, out)
 
 
+def _layout(recipe: schema.Train) -> torch.memory_format:
+    return torch.channels_last if recipe.channels_last else torch.contiguous_format
+
+
+def write_sheet(dataset: Images, recipe: schema.Train, classes: tuple[str, ...], path: Path) -> None:
+    """Shows some images as the first epoch may have them."""
+    seed_epoch(recipe.seed, 1)
+    chosen = torch.randperm(len(dataset))[: augmentation_sheet.SHOWN].tolist()
+    augmentation_sheet.write([_picture(dataset[index]) for index in chosen], classes, path)
+
+
+def _picture(item: dict[str, Tensor]) -> augmentation_sheet.Picture:
+    image, boxes = item["img"], item["bboxes"]
+    height, width = image.shape[1:]
+    corners = box_convert(boxes, "cxcywh", "xyxy") * torch.tensor([width, height, width, height])
+    return augmentation_sheet.Picture(image, item["cls"].flatten().long(), corners)
+
+
 class _State:
     """All that an epoch changes."""
 
     def __init__(self, model: Any, recipe: schema.Train) -> None:
         self.model, self.recipe = model, recipe
         self.optimizer = _optimizer(model, recipe)
-        self.average = cast("Any", ModelEMA)(model, decay=AVERAGE_DECAY, tau=AVERAGE_TAU)
+        self.average = cast("Any", ModelEMA)(model, decay=recipe.ema, tau=AVERAGE_TAU)
+        is_fp16 = dtype_of(recipe, device_of(recipe.device)) == torch.float16
+        self.scaler = torch.amp.GradScaler(enabled=is_fp16)
         self.history: list[dict[str, float]] = []
+
+    def step(self) -> None:
+        """Changes the weights by the gradients that have come together."""
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        self.average.update(self.model)
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint in full precision."""
-        parts: dict[str, Any] = {"model": self.model, "average": self.average.ema, "optimizer": self.optimizer}
+        parts: dict[str, Any] = {
+            "model": self.model,
+            "average": self.average.ema,
+            "optimizer": self.optimizer,
+            "scaler": self.scaler,
+        }
         content = {name: part.state_dict() for name, part in parts.items()}
-        save({**content, "updates": self.average.updates, "history": self.history}, path)
+        content |= {"updates": self.average.updates, "history": self.history, "batches": batches_of(self.recipe)}
+        save(content, path)
 
     def resume(self, path: Path) -> None:
         """Goes on from a checkpoint, where there is one."""
@@ -197,6 +257,8 @@ class _State:
         self.model.load_state_dict(content["model"])
         self.average.ema.load_state_dict(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
+        self.scaler.load_state_dict(content["scaler"])
+        self.recipe = self.recipe.model_copy(update=content["batches"])
         self.average.updates, self.history = content["updates"], content["history"]
 
 
@@ -228,27 +290,26 @@ def _epoch(state: _State, dataset: Images, recipe: schema.Train, epoch: int) -> 
         drop_last=len(dataset) >= recipe.batch,
     )
     device = next(state.model.parameters()).device
-    bf16 = is_bf16(recipe, device)
-    total: dict[str, float] = {}
+    dtype = dtype_of(recipe, device)
+    state.optimizer.zero_grad()
+    total: dict[str, Any] = {}
     for index, batch in enumerate(loader):
         rate = learning_rate(recipe, epoch - 1 + index / len(loader))
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        images = batch["img"].to(device, torch.float32).div_(255).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        images = batch["img"].to(device, torch.float32).div_(255).contiguous(memory_format=_layout(recipe))
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             predictions = state.model(images)
         predictions = {name: _as_float32(value) for name, value in predictions.items()}
         losses, items = state.model.loss(batch, predictions)
         if not torch.isfinite(losses).all():
             raise DivergedError(f"epoch {epoch}: the loss is not finite: lower train.lr0 (now {recipe.lr0})")
-        state.optimizer.zero_grad()
-        losses.sum().backward()
-        nn.utils.clip_grad_norm_(state.model.parameters(), MAX_GRADIENT_NORM)
-        state.optimizer.step()
-        state.average.update(state.model)
+        state.scaler.scale(losses.sum()).backward()  # a sum over images: accumulation needs no division
+        if (index + 1) % recipe.accumulate == 0 or index + 1 == len(loader):
+            state.step()
         for name, value in items.items():
-            total[name] = total.get(name, 0.0) + float(value)
-    return {**{f"train/{name}": value / len(loader) for name, value in total.items()}, "lr": rate}
+            total[name] = total.get(name, 0.0) + value
+    return {**{f"train/{name}": float(value) / len(loader) for name, value in total.items()}, "lr": rate}
 
 
 def _as_float32(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:

@@ -16,9 +16,7 @@ from tasks.plots import confusion_matrix, save, spread
 from tasks.tables import Sample
 
 
-def draw(
-    samples: Sequence[Sample], found: Sequence[ClassMap], measured: Overlap, classes: Sequence[str], report: Path
-) -> None:
+def draw(samples: Sequence[Sample], found: Sequence[ClassMap], measured: Overlap, classes: Sequence[str], report: Path) -> None:
     """Writes confusion_matrix.png, in shares of the true class's pixels, and predictions.png."""
     shares = measured.confusion / np.maximum(measured.confusion.sum(axis=1, keepdims=True), 1)
     confusion_matrix(shares, classes, report / "confusion_matrix.png")
