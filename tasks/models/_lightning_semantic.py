@@ -1,6 +1,7 @@
 """Semantic segmentation on Lightning: images and masks, augmentation, losses, and the runtime graph's first and last part."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -158,29 +159,37 @@ class Learning(_lightning.Learning):
     def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         images, masks = batch
         pixels = self.normalise.to(images.device)(images).contiguous(memory_format=self.layout)
-        upsample, weights = Upsample(*masks.shape[1:]), self.weights.to(images.device)
-        main, *others = (upsample(logits.float()) for logits in self.family.heads(self.network, pixels))
-        labels = masks.long()
+        labels, weights = masks.long(), self.weights.to(images.device)
+        main, *others = (logits.float().contiguous() for logits in self.family.heads(self.network, pixels))
+        main = Upsample(*masks.shape[1:])(main)
         losses = {"loss": cross_entropy(main, labels, weights)}
         if others:
-            losses["aux"] = self.family.aux * torch.stack([cross_entropy(each, labels, weights) for each in others]).sum()
+            each = [cross_entropy(logits, subsample(labels, logits.shape[2:]), weights) for logits in others]
+            losses["aux"] = self.family.aux * torch.stack(each).sum()
         if self.dice:
             losses["dice"] = self.dice * dice(main, labels)
         return losses
 
 
+def subsample(labels: Tensor, size: Sequence[int]) -> Tensor:
+    """Labels (N, H, W) at the resolution of a head, (N, h, w), where H and W are multiples of h and w: those in the middle."""
+    steps = [side // smaller for side, smaller in zip(labels.shape[1:], size, strict=True)]
+    return labels[:, steps[0] // 2 :: steps[0], steps[1] // 2 :: steps[1]]
+
+
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """The mean over the pixels that are not ignored, 0 where all are; in one dimension, which CUDA reduces deterministically.
+    """The mean over the pixels that are not ignored; 0 where all are.
 
     Args:
         logits: float32 (N, C, H, W).
         labels: int64 (N, H, W).
         weights: float32 (C,), of the classes.
     """
-    flat, targets = logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten()
-    total = nn.functional.cross_entropy(flat, targets, weights, ignore_index=IGNORE, reduction="sum")
-    kept = targets[targets != IGNORE]
-    return total / weights[kept].sum().clamp(min=1e-6)
+    total = labels.flatten().bincount(minlength=IGNORE + 1)[: len(weights)].double() @ weights.double()
+    if logits.is_cuda:  # which has no deterministic gradient in two dimensions
+        logits, labels = logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten()
+    loss = nn.functional.cross_entropy(logits, labels, weights, ignore_index=IGNORE, reduction="sum")
+    return loss / total.clamp(min=1e-6).float()
 
 
 def dice(logits: Tensor, labels: Tensor) -> Tensor:
