@@ -84,6 +84,8 @@ def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:
     yield from _one_of("model.arch", model.arch, takes.get("ARCHITECTURES", (model.arch,)))
     yield from _one_of("train.optimizer", train.optimizer, takes.get("OPTIMIZERS", (train.optimizer,)))
     yield from _one_of("train.balance", train.balance, takes.get("BALANCE", ("none",)))
+    if train.dice and "dice" not in takes.get("LOSSES", ()):
+        yield f"train.dice: got {train.dice:g}, expected 0: {model.file} has no such loss"
     for name in train.augment:
         yield from _one_of("train.augment", name, takes.get("AUGMENT", (name,)))
     yield from _one_of("model.imgsz", str(model.imgsz), [str(side) for side in takes.get("IMGSZ", (model.imgsz,))])

@@ -198,6 +198,7 @@ class Train(Section):
     warmup_epochs: float = Field(ge=0)
     ema: float = Field(default=0, ge=0, lt=1)
     balance: Literal["none", "weights", "sampler"] = "none"
+    dice: float = Field(default=0, ge=0)
     augment: dict[str, float]
     seed: int = Field(ge=0)
     workers: int = Field(ge=0)

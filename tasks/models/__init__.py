@@ -39,7 +39,8 @@ class Parts:
         pre: `images` uint8 (N, H, W, 3) RGB to the core's input, float32 (N, 3, H, W), normalised.
         core: Backbone and head; returns a tensor or a tuple of tensors.
         post: What the core returned (a tuple's tensors as arguments) to classify: probabilities float32 (N, C); detect: boxes
-            float32 (N, A, 4) xyxy in input pixels and scores float32 (N, C, A), before NMS.
+            float32 (N, A, 4) xyxy in input pixels and scores float32 (N, C, A), before NMS; semantic: logits float32
+            (N, C, H, W), of each input pixel.
     """
 
     pre: "nn.Module"

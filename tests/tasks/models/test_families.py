@@ -78,6 +78,8 @@ def test_fits_and_runs_to_the_contract(file: str, dataset: Dataset, tmp_path: Pa
     if description.task == "detect":
         assert outputs[0].shape[2] == 4
         assert outputs[1].shape[1:] == (len(dataset.classes), outputs[0].shape[1])
+    elif description.task == "semantic":
+        assert outputs[0].shape == (3, len(dataset.classes), description.input.height, description.input.width)
     else:
         assert outputs[0].shape == (3, len(dataset.classes))
         assert torch.allclose(outputs[0].sum(1), torch.ones(3))
