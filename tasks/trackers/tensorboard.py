@@ -66,7 +66,7 @@ def _add(events: Any, point: Point) -> None:
 
 
 def _add_result(events: Any, params: Mapping[str, Value], result: Point) -> None:
-    """Adds the params and metrics to HPARAMS, in the same file: `add_hparams` writes another, and which is read first is chance."""
+    """Adds the params and metrics to HPARAMS, in the same file; `add_hparams` writes another, which may be passed over."""
     from torch.utils.tensorboard.summary import hparams
 
     for summary in hparams(dict(params), result.metrics):
