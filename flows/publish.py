@@ -45,7 +45,7 @@ def publish() -> Published:
     copied = f"{'copied to' if is_new else 'there already:'} {url}"
     versioned, is_new_version = dataset_versions.publish(Path("reports/fingerprint"), _dataset_name(), place)
     dataset = f"dataset {'published as' if is_new_version else 'there already:'} {versioned}"
-    registered = registry.register(folder.name, folder, digest, url)
+    registered = registry.register(folder.name, folder, url)
     return Published(is_new, (pushed, copied, dataset, registered))
 
 

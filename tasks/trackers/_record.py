@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 RECORD_FILE, FILES, SYSTEM_FILE = "record.json", "files", "system.csv"
 """What is in a record's folder: itself, the files that the stage wrote, and among them what was sampled while it ran."""
-Value = str | int | float | bool
+Value = str | int | float
 
 
 @dataclass(frozen=True)
@@ -152,13 +152,15 @@ def read(item: Path) -> StageRecord | CachedRecord:
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    """Nested mappings as `train.lr0`; what is no number, text or truth value becomes text."""
+    """Nested mappings as `train.lr0`; what is no number becomes text: TensorBoard takes truth values for numbers."""
     flat: dict[str, Value] = {}
     for key, value in data.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[_name(f"{prefix}{key}")] = value if isinstance(value, str | int | float) else str(value)
+            flat[_name(f"{prefix}{key}")] = (
+                value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+            )
     return flat
 
 

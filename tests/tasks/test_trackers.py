@@ -21,7 +21,7 @@ from small_project import commit, dvc, make_project, shell
 
 from flows import compose, processes, project
 from sightline.errors import SightlineError
-from tasks import config_checks, schema, trackers, variants
+from tasks import config_checks, provenance, schema, trackers, variants
 from tasks.trackers import _pipeline, _record, _spool, _writer
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own
@@ -165,6 +165,14 @@ Held = dict[str, Any]
 """What a tracker holds of a run: `params` as text, `metrics` as (step, value), sorted, and the names of the `pictures`."""
 
 
+def plain(value: Any) -> str:
+    """A param as text; not each tracker tells 1 from 1.0."""
+    try:
+        return f"{float(value):.6g}"
+    except ValueError:
+        return str(value)
+
+
 def rounded(value: float) -> float:
     """As single precision holds it, which TensorBoard's scalars have."""
     return float(f"{value:.6g}")
@@ -174,8 +182,9 @@ def from_mlflow(root: Path, name: str) -> Held:
     run, store = runs(root)[name][0], client(root)
     histories = {key: store.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
     metrics = {key: sorted((point.step, rounded(point.value)) for point in points) for key, points in histories.items()}
+    params = {key: plain(value) for key, value in run.data.params.items()}
     pictures = [item.path.removesuffix(".png") for item in store.list_artifacts(run.info.run_id) if item.path.endswith(".png")]
-    return {"params": dict(run.data.params), "metrics": metrics, "pictures": sorted(pictures)}
+    return {"params": params, "metrics": metrics, "pictures": sorted(pictures)}
 
 
 def from_tensorboard(root: Path, name: str) -> Held:
@@ -190,15 +199,8 @@ def from_tensorboard(root: Path, name: str) -> Held:
         tag: sorted((event.step, rounded(event.value)) for event in events.Scalars(tag)) for tag in events.Tags()["scalars"]
     }
     data = HParamsPluginData.FromString(events.summary_metadata["_hparams_/session_start_info"].plugin_data.content)
-    params = {key: as_text(value) for key, value in data.session_start_info.hparams.items()}
+    params = {key: plain(getattr(value, value.WhichOneof("kind"))) for key, value in data.session_start_info.hparams.items()}
     return {"params": params, "metrics": metrics, "pictures": sorted(events.Tags()["images"])}
-
-
-def as_text(value: Any) -> str:
-    """HPARAMS holds every number as a float, and text and truth values as they are."""
-    kind = value.WhichOneof("kind")
-    number = getattr(value, kind)
-    return str(int(number)) if kind == "number_value" and number.is_integer() else str(number)
 
 
 def from_wandb(root: Path, name: str) -> Held:
@@ -234,10 +236,6 @@ def read_wandb(data: bytes, name: str) -> Held | None:
         if key not in (*metrics, *pictures, "epoch", "status", "system/seconds") and not key.startswith("_"):
             metrics[key] = [(0, rounded(value))]
     return {"params": params, "metrics": metrics, "pictures": sorted(pictures)}
-
-
-def plain(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def wandb_records(data: bytes) -> Iterator[Any]:
@@ -572,6 +570,10 @@ def test_a_writer_at_work_does_not_outlive_a_killed_run(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as run, subprocess.Popen([sys.executable, "-c", code.format(run.pid)]) as writer:
         run.kill()
         assert writer.wait(timeout=30) == 1
+
+
+def test_the_dataset_is_found_where_fingerprint_writes_it() -> None:
+    assert _pipeline.METADATA_FILE == provenance.METADATA_FILE
 
 
 def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
