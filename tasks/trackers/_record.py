@@ -158,9 +158,8 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[_name(f"{prefix}{key}")] = (
-                value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-            )
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            flat[_name(f"{prefix}{key}")] = value if is_number else str(value)
     return flat
 
 
