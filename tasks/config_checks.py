@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import difflib
+import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, get_args
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from sightline.contract import Precision, Task
 from sightline.errors import SightlineError
 from tasks import variants
-from tasks.schema import Choice, Constraints, Model, Params, Train
+from tasks.schema import Choice, Constraints, Model, Params, Tracking, Train
 
 PLACE: Final = ("device", "devices", "channels_last", "compile")
 """Of a recipe, what says where and how it computes: no hyperparameters."""
@@ -33,6 +34,7 @@ def check(params: Params, where: str = "params.yaml") -> None:
             *_recipe_mistakes(params.model, params.train),
             *_space_mistakes(params),
             *_constraint_mistakes(params.constraints, params.model.task),
+            *_missing_trackers(params.tracking),
         ]
     if mistakes:
         raise SightlineError("\n".join(f"{where}: {mistake}" for mistake in mistakes))
@@ -71,11 +73,18 @@ def _unknown_variants(params: Params) -> Iterator[str]:
     libraries = [name.removesuffix(task) for name in variants.names("models", "_") if name.endswith(task)]
     yield from _one_of("model.library", params.model.library, libraries)
     yield from _one_of("strategy.name", params.strategy.name, variants.names("strategies"))
-    yield from _one_of("tracking.name", params.tracking.name, variants.names("trackers"))
     engines = [name.replace("_", "-") for folder in ("engines", "../sightline/engines") for name in variants.names(folder)]
     valid = sorted(f"{engine}-{precision}" for engine in engines for precision in get_args(Precision))
     for candidate in params.hardware.candidates:
         yield from _one_of("hardware.candidates", candidate, valid)
+
+
+def _missing_trackers(tracking: Tracking) -> Iterator[str]:
+    """Trackers that are on and whose library, of the same name, is not installed."""
+    for name in tracking.names_on():
+        if importlib.util.find_spec(name) is None:
+            remedy = f"`uv pip install {name}`, or set tracking.{name}=false"
+            yield f"tracking.{name}: true, but its library is not installed: {remedy}"
 
 
 def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:

@@ -305,11 +305,17 @@ class Storage(Section):
 
 
 class Tracking(Section):
-    """Where experiments are recorded: conf/tracking."""
+    """Where experiments are recorded: conf/tracking. A switch for each file of tasks/trackers."""
 
-    name: Name
+    mlflow: bool
+    tensorboard: bool
+    wandb: bool
     uri: str | None
     experiment: str
+
+    def names_on(self) -> list[str]:
+        """The trackers that are on."""
+        return [name for name, value in self if value is True]
 
 
 class Params(Section):
