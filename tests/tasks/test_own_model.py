@@ -236,13 +236,16 @@ def detector(config: schema.Model, classes: tuple[str, ...]) -> Any:
     from tasks.models import _ultralytics
 
     torch.manual_seed(0)
-    network = _ultralytics.build(config, classes).eval()
+    network = _ultralytics.build(config, classes)
     network.names = dict(enumerate(classes))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # its statistics become those of one batch, so that no two scores are alike
     with torch.no_grad():
+        network.train()(torch.rand(4, 3, config.imgsz, config.imgsz))
         for branch in network.model[-1].cv3:
-            branch[-1].bias += 3
-            branch[-1].weight *= 20
-    return network
+            branch[-1].bias.fill_(-1)
+    return network.eval()
 
 
 def ultralytics_onnx(network: Any, config: schema.Model, folder: Path, dynamic: bool) -> Path:
@@ -253,7 +256,7 @@ def ultralytics_onnx(network: Any, config: schema.Model, folder: Path, dynamic: 
 
         library = YOLO("yolov8n.yaml")
         settings, library.model = library.model.args, copy.deepcopy(network)
-        library.model.args = settings
+        library.model.args, library.model.task = settings, "detect"
         path = library.export(format="onnx", imgsz=config.imgsz, dynamic=dynamic, simplify=False)
     return (folder / path).resolve()
 
@@ -269,10 +272,10 @@ def assert_same_detections(got: Mapping[str, Any], network: Any, images: Any, co
     for index, expected in enumerate(found):
         count = int((got["scores"][index] > 0).sum())
         assert count == len(expected)
-        np.testing.assert_allclose(got["scores"][index, :count], expected[:, 4], rtol=1e-4)
+        np.testing.assert_allclose(got["scores"][index, :count], expected[:, 4], rtol=1e-3)
         for box, score, label in zip(*(got[name][index, :count] for name in ("boxes", "scores", "labels")), strict=True):
-            near = expected[((expected[:, 4] - float(score)).abs() < 1e-4) & (expected[:, 5] == float(label))]
-            assert (near[:, :4] - torch.from_numpy(np.array(box))).abs().amax(1).min() < 0.01
+            near = expected[((expected[:, 4] - float(score)).abs() < 1e-3) & (expected[:, 5] == float(label))]
+            assert (near[:, :4] - torch.from_numpy(np.array(box))).abs().amax(1).min() < 0.1, "pixels, of boxes of up to 800"
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
