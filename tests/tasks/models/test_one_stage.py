@@ -158,7 +158,13 @@ def test_learns_boxes_in_input_pixels_and_no_crowd_and_no_sliver(tmp_path: Path)
     assert (image[:, 6:14, 12:28] > 250).all()
 
 
-@pytest.mark.parametrize("name", AUGMENT)
+def test_photometric_distortion_changes_pixels_alone(tmp_path: Path) -> None:
+    plain, (image, target) = images(tmp_path)[0], images(tmp_path, photometric=1.0)[0]
+    assert not torch.equal(image, plain[0])
+    assert torch.equal(target["boxes"], plain[1]["boxes"])
+
+
+@pytest.mark.parametrize("name", [name for name in AUGMENT if name != "photometric"])
 def test_boxes_follow_what_is_augmented(name: str, tmp_path: Path) -> None:
     data = images(tmp_path, **{name: 1.0})
     torch.manual_seed(0)
