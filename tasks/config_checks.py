@@ -13,6 +13,8 @@ from sightline.errors import SightlineError
 from tasks import variants
 from tasks.schema import Choice, Constraints, Model, Params, Train
 
+PLACE: Final = ("device", "devices", "channels_last", "compile")
+"""Of a recipe, what says where and how it computes: no hyperparameters."""
 MEASURED: Final = (
     "p50_ms", "p90_ms", "p95_ms", "p99_ms", "throughput", "rss_mb", "size_mb", "load_ms", "first_ms", "drop", "fitness",
 )  # fmt: skip
@@ -76,8 +78,11 @@ def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:
     takes = declared(model)
     yield from _one_of("model.arch", model.arch, takes.get("ARCHITECTURES", (model.arch,)))
     yield from _one_of("train.optimizer", train.optimizer, takes.get("OPTIMIZERS", (train.optimizer,)))
+    yield from _one_of("train.balance", train.balance, takes.get("BALANCE", ("none",)))
     for name in train.augment:
         yield from _one_of("train.augment", name, takes.get("AUGMENT", (name,)))
+    if train.devices > takes.get("MAX_DEVICES", train.devices):
+        yield f"train.devices: got {train.devices}, expected 1: {model.library} trains on one device here"
     if model.imgsz % takes.get("STRIDE", 1):
         yield f"model.imgsz: got {model.imgsz}, expected a multiple of {takes['STRIDE']}"
 
@@ -85,7 +90,7 @@ def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:
 def _space_mistakes(params: Params) -> Iterator[str]:
     """Dimensions of what is no hyperparameter, or with ends that the recipe does not take."""
     augment = declared(params.model).get("AUGMENT", tuple(params.train.augment))
-    valid = [key for key in Train.model_fields if key not in ("augment", "device")] + [f"augment.{name}" for name in augment]
+    valid = [key for key in Train.model_fields if key not in ("augment", *PLACE)] + [f"augment.{name}" for name in augment]
     for key, dimension in params.space.items():
         unknown = list(_one_of("space", key, valid))
         yield from unknown

@@ -164,22 +164,41 @@ class Model(Section):
 
 
 class Train(Section):
-    """The training recipe; each model brings its own values."""
+    """The training recipe; each model brings its own values.
+
+    A step learns from `batch * accumulate` images on each of `devices`. `patience` looks at the training loss: what training
+    sees of the dataset is the split `train` alone.
+    """
 
     epochs: int = Field(ge=1)
     batch: int = Field(ge=1)
+    accumulate: int = Field(default=1, ge=1)
     patience: int = Field(ge=1)
     optimizer: Literal["SGD", "AdamW", "MuSGD"]
+    scheduler: Literal["cosine", "linear", "step", "constant", "polynomial"] = "cosine"
     lr0: float = Field(gt=0)
     lrf: float = Field(gt=0, le=1)
     momentum: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
     warmup_epochs: float = Field(ge=0)
+    ema: float = Field(default=0, ge=0, lt=1)
+    balance: Literal["none", "weights", "sampler"] = "none"
     augment: dict[str, float]
     seed: int = Field(ge=0)
     workers: int = Field(ge=0)
     device: str
-    precision: Literal["auto", "fp32", "bf16"]
+    devices: int = Field(default=1, ge=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    channels_last: bool = True
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _device_is_complete(self) -> Self:
+        if self.precision == "fp16" and not self.device.startswith("cuda"):
+            raise ValueError(f"precision fp16 got device {self.device}, expected cuda: set train.precision=bf16")
+        if self.devices > 1 and ":" in self.device:
+            raise ValueError(f"devices {self.devices} got device {self.device}, expected cpu or cuda, without a number")
+        return self
 
 
 class Strategy(Section):
@@ -237,7 +256,7 @@ class Package(Section):
 
 
 class Hardware(Section):
-    """Where the service is measured: conf/hardware, which brings train.device and train.precision as well."""
+    """Where the service is measured: conf/hardware, which also says where and how `train` computes."""
 
     threads: int = Field(ge=1)
     machine: str

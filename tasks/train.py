@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ def train(paths: Paths, config: Config) -> stage.Metrics:
         out = paths.model / models.WEIGHTS_FILE
         family.fit(dataset, config.train, start=None, work=paths.work, out=out, on_epoch=on_epoch)
     family.describe(paths.model)
+    shutil.copyfile(paths.work / models.AUGMENTATION_FILE, paths.report / models.AUGMENTATION_FILE)
     samples = dataset.samples("val")
     evaluation = evaluate_checkpoint(paths.model, samples, "train: validation")
     write_report(paths.report, history, samples, evaluation, dataset.classes)

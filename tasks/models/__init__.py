@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "weights.pt"
 CONFIG_FILE = "model_config.json"
+AUGMENTATION_FILE = "augmentation.jpg"
 OnEpoch = Callable[[int, Mapping[str, float]], None]
 
 
@@ -81,7 +82,8 @@ class Family(ABC):
             dataset: The canonical dataset; the family builds its own view of it under `work`.
             recipe: Hyperparameters, device and precision.
             start: Weights to start from; None: `config.pretrained`, or from scratch.
-            work: Checkpoints; an interrupted fit goes on from what it finds here, finished epochs are not repeated.
+            work: Checkpoints; an interrupted fit goes on from what it finds here, finished epochs are not repeated. A sheet of
+                augmented images is left here, `AUGMENTATION_FILE`.
             out: Where the final weights go: a state dict, without a date, the same bytes for the same run.
             on_epoch: Called after each epoch with its number, from 1, and `train/...` losses; also for epochs that an
                 interrupted run has done, so that curves are whole.
