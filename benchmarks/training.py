@@ -6,6 +6,9 @@ Detection: whole processes from start to end, on the same images and splits, fro
 Ultralytics' command runs as it does by default, and once more without validation and plots. Both results are measured by our
 evaluation on the validation split. An OVERRIDE is one of ours alone, e.g. `train.optimizer=AdamW`.
 
+Needs quiet cores: Ultralytics trains with one thread fewer than there are cores, ours with all, and threads that wait for each
+other on busy cores lose most of their time.
+
 Classification: epochs of drawn noise by `tasks.models._lightning.fit` and by a loop of plain PyTorch with the same network,
 batches, precision, memory format and optimizer, in turns. All run one after the other in one go.
 """

@@ -6,7 +6,6 @@ go on as if nothing had happened. Nothing is downloaded, and the dataset's folde
 
 import math
 import os
-from collections.abc import Sequence
 from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -83,7 +82,7 @@ class Images(YOLODataset):  # type: ignore[misc]
     im_hw: list[Any]
 
     def __init__(self, samples: list[Sample], config: schema.Model, hyp: Any, classes: tuple[str, ...]) -> None:
-        self.samples = samples
+        self.samples, self.classes = samples, classes
         names = {"names": dict(enumerate(classes))}
         super().__init__(img_path="", data=names, imgsz=config.imgsz, augment=True, hyp=hyp, batch_size=hyp.batch)
         for index, sample in enumerate(samples):
@@ -166,30 +165,33 @@ def start(config: schema.Model, classes: tuple[str, ...], recipe: schema.Train, 
 
 
 class Data(Protocol):
-    """What is learnt from, map-style. A batch is a dict: `img` uint8 (N, 3, H, W) RGB, and what the network's loss reads."""
+    """What is learnt from, map-style: dicts of tensors.
+
+    An item has `img` uint8 (3, H, W) RGB, `cls`, its label or its objects', and for a detector `bboxes` float32 (K, 4) xywh,
+    shares of the image. A batch has `img` uint8 (N, 3, H, W), and what the network's loss reads.
+    """
+
+    classes: tuple[str, ...]
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    def __getitem__(self, index: int) -> dict[str, Tensor]: ...
 
-    def collate_fn(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+    def collate_fn(self, items: list[dict[str, Tensor]]) -> dict[str, Any]:
         """A batch."""
 
     def close_mosaic(self, hyp: Any) -> None:
         """Ends the augmentations that mix images."""
 
 
-def fit(
-    model: Any, data: Data, recipe: schema.Train, classes: Sequence[str], *, work: Path, out: Path, on_epoch: OnEpoch
-) -> None:
+def fit(model: Any, data: Data, recipe: schema.Train, *, work: Path, out: Path, on_epoch: OnEpoch) -> None:
     """Trains `model` by the loss that Ultralytics gives it; see `tasks.models.Family.fit`."""
     keep_freed_memory()
-    model.args = settings(recipe)
-    begin = deepcopy(model.state_dict())
-    write_sheet(data, recipe, classes, work / AUGMENTATION_FILE)
+    write_sheet(data, recipe, work / AUGMENTATION_FILE)
+    first = deepcopy(model.state_dict())
 
     def attempt(recipe: schema.Train, report: OnEpoch) -> None:
-        model.load_state_dict(begin)
+        model.load_state_dict(first)
         _fit(model, data, recipe, work, out, report)
 
     within_memory(recipe, on_epoch, attempt)
@@ -197,6 +199,7 @@ def fit(
 
 def _fit(model: Any, data: Data, recipe: schema.Train, work: Path, out: Path, on_epoch: OnEpoch) -> None:
     """One attempt."""
+    model.args = settings(recipe)
     model.to(device_of(recipe.device), memory_format=_layout(recipe)).train()
     state = _State(model, recipe)
     state.resume(work / "checkpoint.pt")
@@ -217,11 +220,11 @@ def _layout(recipe: schema.Train) -> torch.memory_format:
     return torch.channels_last if recipe.channels_last else torch.contiguous_format
 
 
-def write_sheet(data: Data, recipe: schema.Train, classes: Sequence[str], path: Path) -> None:
+def write_sheet(data: Data, recipe: schema.Train, path: Path) -> None:
     """Shows some images as the first epoch may have them."""
     seed_epoch(recipe.seed, 1)
     chosen = torch.randperm(len(data))[: augmentation_sheet.SHOWN].tolist()
-    augmentation_sheet.write([_picture(data[index]) for index in chosen], classes, path)
+    augmentation_sheet.write([_picture(data[index]) for index in chosen], data.classes, path)
 
 
 def _picture(item: dict[str, Tensor]) -> augmentation_sheet.Picture:
@@ -344,7 +347,8 @@ def _epoch(state: _State, data: Data, recipe: schema.Train, epoch: int) -> dict[
         losses, items = state.model.loss(batch, _as_float32(predictions))
         if not torch.isfinite(losses).all():
             raise DivergedError(f"epoch {epoch}: the loss is not finite: lower train.lr0 (now {recipe.lr0})")
-        state.scaler.scale(losses.sum()).backward()  # a sum over images: accumulation needs no division
+        share = 1 / recipe.accumulate if losses.ndim == 0 else 1.0  # a classifier's is a mean, a detector's sums
+        state.scaler.scale(losses.sum() * share).backward()
         if (index + 1) % recipe.accumulate == 0 or index + 1 == len(loader):
             state.step()
         for name, value in items.items():

@@ -27,7 +27,7 @@ class Family(models.Family):
     ) -> None:
         network = _ultralytics.start(self.config, self.classes, recipe, start)
         images = _ultralytics.Images(dataset.samples("train"), self.config, _ultralytics.settings(recipe), self.classes)
-        _ultralytics.fit(network, images, recipe, self.classes, work=work, out=out, on_epoch=on_epoch)
+        _ultralytics.fit(network, images, recipe, work=work, out=out, on_epoch=on_epoch)
 
     def parts(self, weights: Path) -> models.Parts:
         network = _ultralytics.build(self.config, self.classes)
