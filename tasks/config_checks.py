@@ -78,6 +78,7 @@ def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:
     yield from _one_of("train.optimizer", train.optimizer, takes.get("OPTIMIZERS", (train.optimizer,)))
     for name in train.augment:
         yield from _one_of("train.augment", name, takes.get("AUGMENT", (name,)))
+    yield from _one_of("model.imgsz", str(model.imgsz), [str(side) for side in takes.get("IMGSZ", (model.imgsz,))])
     if model.imgsz % takes.get("STRIDE", 1):
         yield f"model.imgsz: got {model.imgsz}, expected a multiple of {takes['STRIDE']}"
 

@@ -11,17 +11,17 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from sightline.contract import Input
-from sightline.errors import SightlineError
 from sightline.preprocess import decode, prepare
 from tasks import models, schema
 from tasks.models import _lightning
+from tasks.models._images import Normalise, Prepare, shares
 from tasks.models._torch import load_exactly, seed_epoch, start_from
 from tasks.tables import Dataset as Labelled
 from tasks.tables import Sample
 
-MEAN: Final = (0.485, 0.456, 0.406)  # of ImageNet's training images, RGB, 0-1: what pretrained weights expect
-STD: Final = (0.229, 0.224, 0.225)
 AUGMENT: Final = ("fliplr", "flipud", "crop", "jitter", "erasing")
+SMALL_IMGSZ: Final = 64
+"""Up to this side, pixels, an architecture made for 224 keeps more of the resolution."""
 
 
 class Family(models.Family):
@@ -98,10 +98,7 @@ def augmentation(recipe: schema.Train, spec: Input) -> v2.Transform:
     Raises:
         SightlineError: A value outside 0-1.
     """
-    outside = [name for name, value in recipe.augment.items() if not 0 <= value <= 1]
-    if outside:
-        raise SightlineError(f"train.augment.{outside[0]}: got {recipe.augment[outside[0]]}, expected 0-1")
-    share = {name: recipe.augment.get(name, 0.0) for name in AUGMENT}
+    share = shares(recipe, AUGMENT)
     padding = [round(share["crop"] * spec.width), round(share["crop"] * spec.height)]
     transforms = [
         v2.RandomCrop((spec.height, spec.width), padding=padding, padding_mode="reflect") if any(padding) else v2.Identity(),
@@ -113,23 +110,12 @@ def augmentation(recipe: schema.Train, spec: Input) -> v2.Transform:
     return v2.Compose(transforms)
 
 
-class Normalise(nn.Module):
-    """uint8 (N, 3, H, W) RGB to float32 (N, 3, H, W), of zero mean and unit variance over ImageNet."""
+def keep_resolution(network: nn.Module) -> None:
+    """Has the first two convolutions that halve the resolution keep it: the last map of a 32-pixel image is then 4x4, not 1x1.
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return (images.to(torch.float32) / 255 - self.mean) / self.std
-
-
-class Prepare(Normalise):
-    """uint8 (N, H, W, 3) RGB to float32 (N, 3, H, W), normalised."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images.permute(0, 3, 1, 2))
+    So do the usual versions of these networks for CIFAR-10, after section 4.2 of https://arxiv.org/abs/1512.03385. The weights'
+    shapes stay, so that pretrained weights fit.
+    """
+    halving = [module for module in network.modules() if isinstance(module, nn.Conv2d) and module.stride == (2, 2)]
+    for convolution in halving[:2]:
+        convolution.stride = (1, 1)

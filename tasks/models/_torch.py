@@ -6,7 +6,7 @@ import math
 import os
 import pickle
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -131,13 +131,18 @@ def load_weights(path: Path) -> State:
     return state
 
 
-def start_from(module: torch.nn.Module, path: Path) -> None:
+def start_from(module: torch.nn.Module, path: Path, rename: Callable[[str], str] = str) -> None:
     """Loads the weights of `path` that fit; a head for another number of classes keeps its random start.
+
+    Args:
+        module: Takes the weights.
+        path: A state dict.
+        rename: From the name of a tensor in `path` to that in `module`.
 
     Raises:
         SightlineError: Nothing fits.
     """
-    given, own = load_weights(path), module.state_dict()
+    given, own = {rename(name): value for name, value in load_weights(path).items()}, module.state_dict()
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise SightlineError(f"{path}: none of its {len(given)} tensors fits this architecture: set model.arch to its own")

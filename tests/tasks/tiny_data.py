@@ -11,6 +11,7 @@ from datasets import complete
 from PIL import Image
 
 from tasks import schema
+from tasks.config_checks import declared
 from tasks.tables import Dataset, Tables
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,8 @@ def conf(file: str) -> dict[str, Any]:
     """The configuration in conf/model of the family in `file`, made small."""
     found = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf" / "model").glob("*.yaml"))]
     data: dict[str, Any] = next(entry for entry in found if entry["model"]["file"] == file)
-    data["model"]["imgsz"] = SIDE
+    takes = declared(schema.parse(schema.Model, data["model"]))
+    data["model"]["imgsz"] = takes.get("IMGSZ", (SIDE,))[0]
     data["train"] |= {"epochs": 3, "batch": 4, "device": "cpu", "precision": "fp32"}
     return data
 

@@ -1,0 +1,186 @@
+"""torchvision's detectors on Lightning: their images and boxes, augmentation and losses."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torchvision.models.detection.image_list import ImageList
+from torchvision.transforms import v2
+from torchvision.tv_tensors import BoundingBoxes
+from torchvision.tv_tensors import Image as ImageTensor
+
+from sightline.contract import Input
+from sightline.preprocess import KERNELS, decode, prepare
+from tasks import models, schema
+from tasks.models import _images, _lightning
+from tasks.models._torch import seed_epoch, start_from
+from tasks.tables import Dataset as Labelled
+from tasks.tables import Sample
+
+AUGMENT: Final = ("fliplr", "flipud", "iou_crop", "zoom_out", "photometric")
+MIN_SIDE: Final = 1.0  # of a box that is learnt, pixels of the input
+HELD: Final = 2  # times the input's side: images are held no larger, which leaves crops their sharpness
+
+
+class Family(models.Family):
+    """A detector of torchvision; a family says how it is built and cut into parts.
+
+    Attributes:
+        mean: Of the pixels, RGB, 0-1; see `tasks.models._images.Normalise`.
+        std: Their standard deviation.
+        background: How many labels of the network come before the first class: 1 where label 0 is the background.
+    """
+
+    mean: ClassVar[tuple[float, float, float]] = _images.MEAN
+    std: ClassVar[tuple[float, float, float]] = _images.STD
+    background: ClassVar[int] = 0
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """Torchvision's network with random weights: it has a `transform` and a `backbone`, and in training returns its losses."""
+
+    @abstractmethod
+    def heads(self, network: Any) -> tuple[nn.Module, ...]:
+        """The modules of `network` whose outputs its losses read."""
+
+    def rename(self, name: str) -> str:
+        """The name here of a tensor of published weights."""
+        return name
+
+    def fit(
+        self,
+        dataset: Labelled,
+        recipe: schema.Train,
+        *,
+        start: Path | None,
+        work: Path,
+        out: Path,
+        on_epoch: models.OnEpoch,
+    ) -> None:
+        seed_epoch(recipe.seed, 0)
+        network: Any = self.build()
+        if weights := models.starting_weights(self.config, start):
+            start_from(network, weights, self.rename)
+        network.transform = Fixed(_images.Normalise(self.mean, self.std))
+        for part in (network.backbone, *self.heads(network)):
+            part.register_forward_hook(lambda module, inputs, outputs: in_float32(outputs))
+        images = Images(dataset.samples("train"), self.description().input, recipe, self.background)
+        _lightning.fit(Learning(network, images), recipe, work=work, out=out, on_epoch=on_epoch)
+
+
+class Learning(_lightning.Learning):
+    """The losses of torchvision's own model; anchors and losses are in float32 whatever the precision of the convolutions.
+
+    Args:
+        network: A detector of torchvision with `Fixed` as its transform.
+        images: The training split.
+    """
+
+    def __init__(self, network: nn.Module, images: "Images") -> None:
+        self.network, self.data = network, images
+
+    def collate(self, items: list[Any]) -> Any:
+        images, targets = zip(*items, strict=True)
+        return torch.stack(images), list(targets)
+
+    def losses(self, batch: tuple[Tensor, list[dict[str, Tensor]]]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.network(*batch)
+        return losses
+
+
+class Fixed(nn.Module):
+    """In place of a torchvision detector's own transform: the images have the network's size already.
+
+    Args:
+        normalise: uint8 (N, 3, H, W) RGB to what the backbone takes.
+    """
+
+    def __init__(self, normalise: nn.Module) -> None:
+        super().__init__()
+        self.normalise = normalise
+
+    def forward(self, images: Tensor, targets: list[dict[str, Tensor]]) -> tuple[ImageList, list[dict[str, Tensor]]]:
+        pixels = self.normalise(images).contiguous(memory_format=torch.channels_last)
+        return ImageList(pixels, [tuple(pixels.shape[-2:])] * len(pixels)), targets
+
+
+def in_float32(outputs: Any) -> Any:
+    """Tensors, or lists, tuples and mappings of tensors, in float32: anchors in bfloat16 are off by pixels."""
+    if isinstance(outputs, Tensor):
+        return outputs.float()
+    if isinstance(outputs, Mapping):
+        return type(outputs)({name: in_float32(value) for name, value in outputs.items()})  # type: ignore[call-arg]
+    return type(outputs)(in_float32(value) for value in outputs)
+
+
+class Images(Dataset[tuple[Tensor, dict[str, Tensor]]]):
+    """A split in memory, decoded once, each image augmented and prepared as for evaluation when it is read.
+
+    An item is uint8 (3, H, W) RGB, and `boxes` float32 (M, 4) xyxy in input pixels with `labels` int64 (M,). An image without
+    boxes is background. Crowd regions are not learnt, as in torchvision's references.
+
+    Args:
+        samples: Images with their boxes.
+        spec: The network's input.
+        recipe: For what it augments; each value is a probability, except that of `photometric`, which is that of each of its
+            distortions (brightness, contrast, saturation, hue, order of the channels).
+        background: What is added to labels.
+    """
+
+    def __init__(self, samples: Sequence[Sample], spec: Input, recipe: schema.Train, background: int) -> None:
+        self.spec = spec
+        self.images, self.boxes, self.labels = [], [], []
+        for sample in samples:
+            image = reduce(decode(sample.path.read_bytes()), spec)
+            scale = np.array([image.shape[1] / sample.width, image.shape[0] / sample.height] * 2)
+            learnt = ~sample.crowd
+            self.images.append(torch.from_numpy(image).permute(2, 0, 1).contiguous())
+            self.boxes.append(torch.from_numpy(sample.boxes[learnt] * scale).float())
+            self.labels.append(torch.from_numpy(sample.labels[learnt] + background))
+        share = _images.shares(recipe, AUGMENT)
+        # As in sections 2.2 and 3.6 of https://arxiv.org/abs/1512.02325, in the order of torchvision's references.
+        self.before = v2.Compose([v2.RandomZoomOut(list(spec.fill), p=share["zoom_out"]), _crop(share["iou_crop"])])
+        self.after = v2.Compose(
+            [
+                v2.RandomHorizontalFlip(share["fliplr"]),
+                v2.RandomVerticalFlip(share["flipud"]),
+                v2.RandomPhotometricDistort(p=share["photometric"]) if share["photometric"] else v2.Identity(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        image, boxes = self.before(ImageTensor(self.images[index]), _boxes(self.boxes[index], self.images[index]))
+        pixels, placement = prepare(image.permute(1, 2, 0).numpy(), self.spec)
+        placed = boxes.as_subclass(Tensor) * torch.tensor([placement.scale_x, placement.scale_y] * 2)
+        prepared = ImageTensor(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
+        image, boxes = self.after(prepared, _boxes(placed, prepared))
+        boxes = boxes.as_subclass(Tensor)
+        seen = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(dim=1)
+        return image.as_subclass(Tensor), {"boxes": boxes[seen], "labels": self.labels[index][seen]}
+
+
+def reduce(image: NDArray[np.uint8], spec: Input) -> NDArray[np.uint8]:
+    """The image, uint8 (H, W, 3) RGB, made no larger than it is held."""
+    height, width = image.shape[:2]
+    scale = min(1.0, max(HELD * spec.width / width, HELD * spec.height / height))
+    if scale == 1:
+        return image
+    return np.array(Image.fromarray(image).resize((round(width * scale), round(height * scale)), KERNELS[spec.kernel]))
+
+
+def _crop(probability: float) -> v2.Transform:
+    return v2.RandomApply([v2.RandomIoUCrop()], probability) if probability else v2.Identity()
+
+
+def _boxes(boxes: Tensor, image: Tensor) -> BoundingBoxes:
+    return BoundingBoxes(boxes, format="XYXY", canvas_size=tuple(image.shape[-2:]))
