@@ -8,14 +8,14 @@ import math
 import os
 from copy import copy
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from sightline.contract import Input
 from sightline.errors import MissingExtraError, SightlineError
@@ -42,7 +42,7 @@ _open_image = Image.open
 try:
     from ultralytics.cfg import get_cfg
     from ultralytics.data.dataset import YOLODataset
-    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.nn.tasks import ClassificationModel, DetectionModel
     from ultralytics.optim import MuSGD
     from ultralytics.utils.torch_utils import ModelEMA
 except ModuleNotFoundError as error:
@@ -57,6 +57,9 @@ AUGMENT: Final = (
 )  # fmt: skip
 MAX_GRADIENT_NORM: Final = 10.0  # as Ultralytics clips
 MUON, SGD = 0.2, 1.0  # how Ultralytics' trainer weighs the two updates of MuSGD
+CLASS_BOOST: Final = 3.0  # of MuSGD's learning rate
+CLASS_BRANCHES: Final = ("cv3", "one2one_cv3")
+WARMUP_MOMENTUM: Final = 0.8
 AVERAGE_DECAY: Final = 0.9999
 AVERAGE_TAU: Final = 2000
 
@@ -123,7 +126,15 @@ def _label(sample: Sample) -> dict[str, Any]:
 
 def build(config: schema.Model, classes: tuple[str, ...]) -> Any:
     """The network with random weights, its head for `classes`: an nn.Module, whose attributes are Ultralytics' own."""
-    return cast("Any", DetectionModel)(f"{config.arch}.yaml", nc=len(classes), verbose=False)
+    network = {"classify": ClassificationModel, "detect": DetectionModel}[config.task]
+    return cast("Any", network)(f"{config.arch}.yaml", nc=len(classes), verbose=False)
+
+
+class Scale(nn.Module):
+    """uint8 (N, H, W, 3) RGB to float32 (N, 3, H, W), 0-1."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.permute(0, 3, 1, 2).to(torch.float32) / 255
 
 
 def settings(recipe: schema.Train) -> Any:
@@ -134,43 +145,50 @@ def settings(recipe: schema.Train) -> Any:
     """
     augment = {name: recipe.augment.get(name, 0.0) for name in AUGMENT}
     augment["close_mosaic"] = int(augment["close_mosaic"])
+    given = {"epochs": recipe.epochs, "batch": recipe.batch, "deterministic": True, "augmentations": []}
     try:
-        return get_cfg(overrides={**augment, "batch": recipe.batch, "deterministic": True, "augmentations": []})
+        return get_cfg(overrides={**augment, **given})
     except (TypeError, ValueError) as error:
         raise SightlineError(f"train.augment: {error}") from None
 
 
-def fit(
-    config: schema.Model,
-    classes: tuple[str, ...],
-    samples: list[Sample],
-    recipe: schema.Train,
-    *,
-    start: Path | None,
-    work: Path,
-    out: Path,
-    on_epoch: OnEpoch,
-) -> None:
-    """Trains a detector on `samples`; see `tasks.models.Family.fit`."""
-    keep_freed_memory()
+def start(config: schema.Model, classes: tuple[str, ...], recipe: schema.Train, weights: Path | None) -> Any:
+    """The network to train: from `weights`, those of conf/model, or from scratch."""
     seed_epoch(recipe.seed, 0)
-    device, hyp = device_of(recipe.device), settings(recipe)
     model = build(config, classes)
-    if weights := starting_weights(config, start):
-        start_from(model, weights)
-    model.args = hyp
-    model.to(device, memory_format=torch.channels_last).train()
+    if path := starting_weights(config, weights):
+        start_from(model, path)
+    return model
+
+
+class Data(Protocol):
+    """What is learnt from, map-style. A batch is a dict: `img` uint8 (N, 3, H, W) RGB, and what the network's loss reads."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    def collate_fn(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        """A batch."""
+
+    def close_mosaic(self, hyp: Any) -> None:
+        """Ends the augmentations that mix images."""
+
+
+def fit(model: Any, data: Data, recipe: schema.Train, *, work: Path, out: Path, on_epoch: OnEpoch) -> None:
+    """Trains `model` by the loss that Ultralytics gives it; see `tasks.models.Family.fit`."""
+    keep_freed_memory()
+    model.args = settings(recipe)
+    model.to(device_of(recipe.device), memory_format=torch.channels_last).train()
     state = _State(model, recipe)
     state.resume(work / "checkpoint.pt")
     for epoch, losses in enumerate(state.history, 1):
         on_epoch(epoch, losses)
-    if not is_over(state.history, recipe):
-        dataset = Images(samples, config, hyp, classes)
-        with deterministic():
-            while not is_over(state.history, recipe):
-                state.history.append(_epoch(state, dataset, recipe, len(state.history) + 1))
-                state.save(work / "checkpoint.pt")
-                on_epoch(len(state.history), state.history[-1])
+    with deterministic():
+        while not is_over(state.history, recipe):
+            state.history.append(_epoch(state, data, recipe, len(state.history) + 1))
+            state.save(work / "checkpoint.pt")
+            on_epoch(len(state.history), state.history[-1])
     save({name: value.cpu().contiguous() for name, value in state.average.ema.state_dict().items()}, out)
 
 
@@ -201,44 +219,68 @@ class _State:
 
 
 def _optimizer(model: Any, recipe: schema.Train) -> torch.optim.Optimizer:
-    """The recipe's optimizer; MuSGD adds Muon's orthogonalised update to matrices and filters, as Ultralytics' trainer does."""
+    """The recipe's optimizer; MuSGD as Ultralytics' trainer sets it up.
+
+    It adds Muon's orthogonalised update to matrices and filters, and a detector's class branches learn faster than the rest.
+    """
     if recipe.optimizer != "MuSGD":
         return optimizer_of(model, recipe)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [item for item in parameters if item.ndim > 1], "weight_decay": recipe.weight_decay, "use_muon": True},
-        {"params": [item for item in parameters if item.ndim <= 1], "weight_decay": 0.0, "use_muon": False},
-    ]
+    branches = [getattr(model.model[-1], name, None) for name in CLASS_BRANCHES]
+    fast = {id(parameter) for branch in branches if branch for parameter in branch.parameters()}
+    groups = []
+    for boost, is_fast in ((CLASS_BOOST, True), (1.0, False)):
+        chosen = [item for item in model.parameters() if item.requires_grad and (id(item) in fast) == is_fast]
+        filters, others = ([item for item in chosen if (item.ndim > 1) == matrix] for matrix in (True, False))
+        groups += [
+            {"params": filters, "weight_decay": recipe.weight_decay, "use_muon": True, "boost": boost},
+            {"params": others, "weight_decay": 0.0, "use_muon": False, "boost": boost},
+        ]
+    groups = [group for group in groups if group["params"]]
     optimizer: torch.optim.Optimizer = MuSGD(groups, recipe.lr0, recipe.momentum, nesterov=True, muon=MUON, sgd=SGD)
     return optimizer
 
 
-def _epoch(state: _State, dataset: Images, recipe: schema.Train, epoch: int) -> dict[str, float]:
+def _set_rates(optimizer: torch.optim.Optimizer, recipe: schema.Train, epoch: float) -> float:
+    """Sets the learning rate and, while it warms up, the momentum; returns the rate.
+
+    Ultralytics' warm-up of biases from a rate of their own is left out, as in its `optimizer=auto`.
+    """
+    rate = learning_rate(recipe, epoch)
+    warmup = min(recipe.warmup_epochs, recipe.epochs / 2)
+    done = min(1.0, epoch / warmup) if warmup else 1.0
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("boost", 1.0)
+        if "momentum" in group:
+            first = min(WARMUP_MOMENTUM, recipe.momentum)
+            group["momentum"] = first + done * (recipe.momentum - first)
+    return rate
+
+
+def _epoch(state: _State, data: Data, recipe: schema.Train, epoch: int) -> dict[str, float]:
     """Trains one epoch; returns the mean of each loss, and the last learning rate."""
     seed_epoch(recipe.seed, epoch)
     hyp = copy(state.model.args)
     if epoch > recipe.epochs - hyp.close_mosaic:
-        dataset.close_mosaic(hyp)
+        data.close_mosaic(hyp)
+    _weigh_heads(state.model, epoch)
     loader: DataLoader[Any] = DataLoader(
-        dataset,
+        cast("Dataset[Any]", data),
         recipe.batch,
         shuffle=True,
         num_workers=recipe.workers,
-        collate_fn=dataset.collate_fn,
-        drop_last=len(dataset) >= recipe.batch,
+        collate_fn=data.collate_fn,
+        drop_last=1 == len(data) % recipe.batch < len(data),  # one image is no batch to normalise
     )
     device = next(state.model.parameters()).device
     bf16 = is_bf16(recipe, device)
     total: dict[str, float] = {}
     for index, batch in enumerate(loader):
-        rate = learning_rate(recipe, epoch - 1 + index / len(loader))
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        images = batch["img"].to(device, torch.float32).div_(255).contiguous(memory_format=torch.channels_last)
+        rate = _set_rates(state.optimizer, recipe, epoch - 1 + index / len(loader))
+        batch = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+        images = batch["img"].to(torch.float32).div_(255).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             predictions = state.model(images)
-        predictions = {name: _as_float32(value) for name, value in predictions.items()}
-        losses, items = state.model.loss(batch, predictions)
+        losses, items = state.model.loss(batch, _as_float32(predictions))
         if not torch.isfinite(losses).all():
             raise DivergedError(f"epoch {epoch}: the loss is not finite: lower train.lr0 (now {recipe.lr0})")
         state.optimizer.zero_grad()
@@ -251,5 +293,17 @@ def _epoch(state: _State, dataset: Images, recipe: schema.Train, epoch: int) -> 
     return {**{f"train/{name}": value / len(loader) for name, value in total.items()}, "lr": rate}
 
 
-def _as_float32(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-    return [item.float() for item in value] if isinstance(value, list) else value.float()
+def _weigh_heads(model: Any, epoch: int) -> None:
+    """Sets how an end-to-end detector's two losses are weighed in an epoch; its loss counts the epochs that are done."""
+    if getattr(model, "criterion", None) is None:
+        model.criterion = model.init_criterion()
+    if hasattr(model.criterion, "update"):
+        model.criterion.updates = epoch - 2
+        model.criterion.update()
+
+
+def _as_float32(value: Any) -> Any:
+    """Predictions, however nested, in float32."""
+    if isinstance(value, dict):
+        return {name: _as_float32(item) for name, item in value.items()}
+    return [_as_float32(item) for item in value] if isinstance(value, list) else value.float()

@@ -25,21 +25,20 @@ class Family(models.Family):
         out: Path,
         on_epoch: models.OnEpoch,
     ) -> None:
-        samples = dataset.samples("train")
-        _ultralytics.fit(self.config, self.classes, samples, recipe, start=start, work=work, out=out, on_epoch=on_epoch)
+        network = _ultralytics.start(self.config, self.classes, recipe, start)
+        images = _ultralytics.Images(dataset.samples("train"), self.config, _ultralytics.settings(recipe), self.classes)
+        _ultralytics.fit(network, images, recipe, work=work, out=out, on_epoch=on_epoch)
 
     def parts(self, weights: Path) -> models.Parts:
         network = _ultralytics.build(self.config, self.classes)
         load_exactly(network, weights)
+        network.end2end = self.is_end2end(network)
         network = network.eval().fuse(verbose=False)
-        return models.Parts(Scale().eval(), Core(network), Decode(network, self.config.imgsz).eval())
+        return models.Parts(_ultralytics.Scale().eval(), Core(network), Decode(network, self.config.imgsz).eval())
 
-
-class Scale(nn.Module):
-    """uint8 (N, H, W, 3) RGB to float32 (N, 3, H, W), 0-1."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images.permute(0, 3, 1, 2).to(torch.float32) / 255
+    def is_end2end(self, network: Any) -> bool:
+        """Whether the head that needs no NMS is used: `model.iou` is 1, which NMS drops nothing above, and there is one."""
+        return self.config.iou == 1 and hasattr(network.model[-1], "one2one_cv2")
 
 
 class Core(nn.Module):
@@ -53,7 +52,8 @@ class Core(nn.Module):
         super().__init__()
         *layers, head = network.model
         self.layers = nn.ModuleList(layers)
-        self.boxes, self.classes, self.levels = head.cv2, head.cv3, list(head.f)
+        branches = head.one2one if head.end2end else head.one2many
+        self.boxes, self.classes, self.levels = branches["box_head"], branches["cls_head"], list(head.f)
         self.sources: list[int | list[int]] = [layer.f for layer in layers]
         self.kept = frozenset(network.save)
 
@@ -78,8 +78,8 @@ def _inputs(sources: int | list[int], x: Tensor, kept: dict[int, Tensor]) -> Ten
 class Decode(nn.Module):
     """Raw maps to boxes float32 (N, A, 4) xyxy in input pixels, and scores float32 (N, C, A).
 
-    A side's distance from its anchor is the mean of a distribution over bins, in strides (Generalized Focal Loss,
-    arXiv:2006.04388, equation 5).
+    A side's distance from its anchor, in strides, is the mean of a distribution over bins (Generalized Focal Loss,
+    arXiv:2006.04388, equation 5); with a single bin it is the map itself (YOLO26).
 
     Args:
         network: For its strides and bins.
@@ -106,7 +106,8 @@ class Decode(nn.Module):
     def forward(self, *maps: Tensor) -> tuple[Tensor, Tensor]:
         levels = len(maps) // 2
         boxes, scores = (torch.cat([level.flatten(2) for level in half], dim=2) for half in (maps[:levels], maps[levels:]))
-        shares = torch.unflatten(boxes, 1, (4, len(self.bins))).softmax(dim=2)
-        distances = (shares * self.bins[:, None]).sum(dim=2).transpose(1, 2) * self.strides
+        if len(self.bins) > 1:
+            boxes = (torch.unflatten(boxes, 1, (4, len(self.bins))).softmax(dim=2) * self.bins[:, None]).sum(dim=2)
+        distances = boxes.transpose(1, 2) * self.strides
         low, high = self.centres - distances[..., :2], self.centres + distances[..., 2:]
         return torch.cat([low, high], dim=-1), scores.sigmoid()

@@ -8,7 +8,6 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from sightline.contract import OUTPUTS, ModelDescription
@@ -164,22 +163,3 @@ def test_sigkill_repeats_no_finished_epoch(file: str, dataset: Dataset, tmp_path
     done = run(folder, "lives")
     assert (done.returncode, done.stdout.split()) == (0, ["1", "2", "3"]), done.stderr
     assert (folder / "weights.pt").read_bytes() == (whole / "weights.pt").read_bytes()
-
-
-def test_detectors_decode_as_their_library_does(tmp_path: Path) -> None:
-    import torch
-
-    from tasks.models import _ultralytics
-    from tasks.models._torch import save
-
-    config = tiny_data.model("yolov8")
-    torch.manual_seed(0)
-    network = _ultralytics.build(config, ("a", "b", "c")).eval()
-    save(network.state_dict(), tmp_path / "weights.pt")
-    images = torch.randint(0, 256, (2, config.imgsz, config.imgsz, 3), dtype=torch.uint8)
-    with torch.inference_mode():
-        boxes, scores = models.load(config, ("a", "b", "c")).parts(tmp_path / "weights.pt")(images)
-        expected = network(images.permute(0, 3, 1, 2).float() / 255)[0]
-    centre, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
-    np.testing.assert_allclose(torch.cat([centre, size], -1).transpose(1, 2), expected[:, :4], rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(scores, expected[:, 4:], rtol=1e-3, atol=1e-4)
