@@ -125,17 +125,9 @@ def predict(arguments: list[str]) -> None:
 
 def _table(path: Path, result: dict[str, Any]) -> str:
     """A result as lines for a terminal."""
-    entries = result.get("detections", result.get("classes", []))
-    width = max([len("class"), *(len(entry["name"]) for entry in entries)])
-    found = f", {len(entries)} {'object' if len(entries) == 1 else 'objects'}" if "detections" in result else ""
-    lines = [f"{path}  {result['width']}x{result['height']}{found}"]
-    if entries:
-        corners = ("x1", "y1", "x2", "y2") if "detections" in result else ()
-        lines.append(f"  score  {'class':<{width}}" + "".join(f"  {corner:>7}" for corner in corners))
-    for entry in entries:
-        box = "".join(f"  {value:7.1f}" for value in entry.get("box", ()))
-        lines.append(f"  {entry['score']:5.3f}  {entry['name']:<{width}}{box}")
-    return "\n".join(line.rstrip() for line in lines)
+    from sightline import postprocess
+
+    return f"{path}  {result['width']}x{result['height']}{postprocess.load(result['task']).text(result)}"
 
 
 def _positive(text: str) -> int:

@@ -110,8 +110,8 @@ class Service:
         text = request.query_params.get("conf")
         if text is None:
             return None
-        if self.description.task == "classify":
-            raise HTTPException(400, f"conf: got {text!r}, but {self.description.name} classifies: leave conf out")
+        if "scores" not in self.description.outputs:
+            raise HTTPException(400, f"conf: got {text!r}, but {self.description.name} is no detector: leave conf out")
         try:
             conf = float(text)
         except ValueError:

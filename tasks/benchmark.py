@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sightline.contract import ModelDescription
 from sightline.errors import SightlineError
-from tasks import benchmark_report, engines, machine, schema, stage
+from tasks import benchmark_report, engines, gates, machine, schema, stage
 from tasks.draw import draw
 from tasks.isolation import run_isolated
 from tasks.measure import Job
@@ -46,7 +46,7 @@ def benchmark(paths: Paths, config: Config) -> dict[str, float]:
             f"hardware.machine: this is {here['name']!r}, expected {config.hardware.machine!r}: run it there, or set it to any"
         )
     description = ModelDescription.read(paths.exported)
-    requests = draw(Dataset.read(paths.raw, paths.dataset).samples("val"), REQUEST_IMAGES)
+    requests = draw(gates.samples(Dataset.read(paths.raw, paths.dataset), paths.champion), REQUEST_IMAGES)
     names = list(dict.fromkeys([REFERENCE, *config.hardware.candidates]))
     rows: list[dict[str, Any]] = []
     with Progress("benchmark", len(names), "candidates") as progress:
@@ -83,6 +83,7 @@ def _measure(name: str, description: ModelDescription, images: list[str], paths:
         warmup=config.benchmark.warmup,
         raw=str(paths.raw),
         dataset=str(paths.dataset),
+        champion=str(paths.champion),
     )
     result = run_isolated("tasks.measure", asdict(job), config.benchmark.timeout_s)
     if result["status"] != "ok":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sightline.contract import dump_json
-from tasks.metrics import FITNESS
+from tasks import metrics
 
 JSON_FILE: Final = "benchmark.json"
 COLUMNS: Final = (
@@ -32,12 +32,12 @@ def write(folder: Path, table: Mapping[str, Any]) -> None:
         writer.writeheader()
         writer.writerows(flat)
     (folder / "benchmark.md").write_text(to_markdown(table, rows), encoding="utf-8")
-    _plot(folder / "accuracy_latency.png", rows, FITNESS[table["task"]])
+    _plot(folder / "accuracy_latency.png", rows, metrics.load(table["task"]).FITNESS)
 
 
 def to_markdown(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """The table that a person reads."""
-    machine, metric = table["machine"], FITNESS[table["task"]]
+    machine, metric = table["machine"], metrics.load(table["task"]).FITNESS
     head = ["candidate", metric, *READABLE, "status"]
     lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 2)}---|"]
     for row in rows:

@@ -5,21 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from sightline import postprocess
 from sightline.errors import SightlineError
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "infra" / "service"
 _EPOCH = "315532800"  # 1980-01-01, the first date that a ZIP can hold
-
-_ASK = {
-    "detect": "Boxes are xyxy in pixels of the image that was sent, the best first; `?conf=0.5` sets another score threshold.",
-    "classify": "The most probable classes come first, five at most.",
-}
 
 
 def build_wheel(out: Path) -> Path:
@@ -82,8 +78,8 @@ def _values(manifest: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, s
         "licence": model["licence"],
         "input": f"{spec['width']}x{spec['height']} RGB, {spec['resize']}, {spec['kernel']}",
         "calibration": f"{calibration['images']} images of the training split" if calibration else "none needed",
-        "answer": _answer(task, classes[0]),
-        "ask": _ASK[task],
+        "answer": _answer(task, classes),
+        "ask": postprocess.load(task).HOW,
         "data": _table({key: _flat(value) for key, value in data.items() if _flat(value) is not None}),
         "test": _table(manifest["test"]),
         "measurements": _table(numbers),
@@ -98,12 +94,10 @@ def _flat(value: Any) -> Any:
     return None if isinstance(value, dict | list) else value
 
 
-def _answer(task: str, name: str) -> str:
+def _answer(task: str, classes: Sequence[str]) -> str:
     """An answer as the service gives it."""
-    entry = {"label": 0, "name": name, "score": 0.91}
-    detected = {"detections": [{"box": [12.5, 40.0, 96.25, 88.5], **entry}]}
-    found = detected if task == "detect" else {"classes": [entry]}
-    return json.dumps({"task": task, "width": 640, "height": 480, **found}, ensure_ascii=False)
+    example: postprocess.Result = postprocess.load(task).EXAMPLE
+    return json.dumps({"task": task, "width": 640, "height": 480, **example.to_json(classes)}, ensure_ascii=False)
 
 
 def _table(values: Mapping[str, Any]) -> str:

@@ -16,8 +16,7 @@ from tasks.schema import Choice, Constraints, Model, Params, Train
 MEASURED: Final = (
     "p50_ms", "p90_ms", "p95_ms", "p99_ms", "throughput", "rss_mb", "size_mb", "load_ms", "first_ms", "drop", "fitness",
 )  # fmt: skip
-METRICS: Final = {"detect": ("mAP50", "mAP50-95", "metric/precision", "recall", "f1"), "classify": ("accuracy_top1", "f1")}
-"""Columns of the benchmark that constraints can bound: these of any task, and a task's own; `AP50/<class>` as well."""
+"""Columns of the benchmark that constraints can bound whatever the task; `tasks.metrics` has a task's own."""
 
 
 def check(params: Params, where: str = "params.yaml") -> None:
@@ -39,12 +38,17 @@ def check(params: Params, where: str = "params.yaml") -> None:
 
 def declared(model: Model) -> dict[str, Any]:
     """The annotated constants of a model's family and of what it is built on, as far as they are literals, without imports."""
+    names = (f"_{model.library}", f"_{model.library}_{model.task}", model.file)
+    return {key: value for name in names for key, value in _literals("models", name).items()}
+
+
+def _literals(group: str, name: str) -> dict[str, Any]:
+    """The annotated constants of a variant, as far as they are literals."""
     found = {}
-    for name in (f"_{model.library}", f"_{model.library}_{model.task}", model.file):
-        for node in ast.parse((variants.TASKS / "models" / f"{name}.py").read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
-                with contextlib.suppress(ValueError):
-                    found[node.target.id] = ast.literal_eval(node.value)
+    for node in ast.parse((variants.TASKS / group / f"{name}.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            with contextlib.suppress(ValueError):
+                found[node.target.id] = ast.literal_eval(node.value)
     return found
 
 
@@ -60,6 +64,7 @@ def _unknown_variants(params: Params) -> Iterator[str]:
     yield from _one_of("dataset.source", params.dataset.source, variants.names("sources"))
     yield from _one_of("dataset.format", params.dataset.format, ["auto", *variants.names("formats")])
     yield from _one_of("model.file", params.model.file, variants.names("models"))
+    yield from _one_of("model.task", params.model.task, variants.names("metrics"))
     task = f"_{params.model.task}"
     libraries = [name.removesuffix(task) for name in variants.names("models", "_") if name.endswith(task)]
     yield from _one_of("model.library", params.model.library, libraries)
@@ -105,8 +110,10 @@ def _space_mistakes(params: Params) -> Iterator[str]:
 
 def _constraint_mistakes(constraints: Constraints, task: Task) -> Iterator[str]:
     """Bounds on what the benchmark does not measure."""
-    valid = [*MEASURED, *METRICS.get(task, ())]
+    own = _literals("metrics", task)
+    valid = [*MEASURED, *own["COLUMNS"]]
     for kind, limits in (("max", constraints.max), ("min", constraints.min)):
         for column in limits:
-            if not (task == "detect" and column.startswith("AP50/")):
+            metric, _, name = column.partition("/")
+            if not (name and metric in own["PER_CLASS"]):
                 yield from _one_of(f"constraints.{kind}", column, valid)

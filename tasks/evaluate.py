@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
+from sightline.contract import Task
 from sightline.engines import BaseEngine, load
-from sightline.errors import SightlineError
-from sightline.postprocess import Classification, Detections, classification, detections
+from sightline.postprocess import Result, read
 from sightline.preprocess import decode, prepare_batch
 from tasks import metrics
+from tasks.metrics import Measured
 from tasks.progress import Progress
 from tasks.tables import Sample
 
@@ -26,14 +24,16 @@ class Evaluation:
     """What an engine found, and how good it is.
 
     Attributes:
+        task: The model's.
         metrics: The task's metrics and `fitness`; see `tasks.metrics`.
         predictions: For each sample what was found, in its pixels.
-        curves: A detector's precision over recall; see `tasks.metrics.Average`.
+        measured: What the task's `measure` returned.
     """
 
+    task: Task
     metrics: dict[str, float]
-    predictions: Sequence[Detections] | Sequence[Classification]
-    curves: dict[str, NDArray[np.float64]]
+    predictions: Sequence[Result]
+    measured: Measured
 
 
 def evaluate(engine: BaseEngine, samples: Sequence[Sample], *, batch: int = 16, name: str = "evaluate") -> Evaluation:
@@ -49,35 +49,21 @@ def evaluate(engine: BaseEngine, samples: Sequence[Sample], *, batch: int = 16, 
         SightlineError: No metric is known for the model's task.
     """
     description = engine.description
-    if description.task not in metrics.FITNESS:
-        raise SightlineError(f"task {description.task}: got no metric, expected one of {', '.join(metrics.FITNESS)}")
-    found: list[Detections] = []
-    classified: list[Classification] = []
+    task = metrics.load(description.task)
+    found: list[Result] = []
     batch = min(batch, description.max_batch)
     with Progress(name, len(samples), "images") as progress:
         for start in range(0, len(samples), batch):
             part = samples[start : start + batch]
             images, placements = prepare_batch([decode(sample.path.read_bytes()) for sample in part], description.input)
             outputs = engine.run(images, CONF)
-            if description.task == "detect":
-                found += [detections(outputs, index, placement) for index, placement in enumerate(placements)]
-            else:
-                classified += [classification(outputs, index) for index in range(len(part))]
+            found += [read(description, outputs, index, placement) for index, placement in enumerate(placements)]
             progress.update(len(part))
-    if description.task == "detect":
-        average = metrics.detection(samples, found, description.classes)
-        return Evaluation(_with_fitness(average.metrics, description.task), found, average.curves)
-    labels = np.array([sample.labels[0] for sample in samples], np.int64)
-    predicted = np.array([result.labels[0] for result in classified], np.int64)
-    values = metrics.classification(labels, predicted, len(description.classes))
-    return Evaluation(_with_fitness(values, description.task), classified, {})
+    measured: Measured = task.measure(samples, found, description.classes)
+    return Evaluation(description.task, {"fitness": measured.metrics[task.FITNESS], **measured.metrics}, found, measured)
 
 
 def evaluate_checkpoint(folder: Path, samples: Sequence[Sample], name: str) -> Evaluation:
     """Measures the checkpoint of `train` or `evolve` in `folder` with PyTorch, on all cores."""
     engine = load("pytorch-fp32", folder, len(os.sched_getaffinity(0)), package="tasks.engines")
     return evaluate(engine, samples, name=name)
-
-
-def _with_fitness(values: dict[str, float], task: str) -> dict[str, float]:
-    return {"fitness": values[metrics.FITNESS[task]], **values}

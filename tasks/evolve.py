@@ -1,4 +1,8 @@
-"""evolve: searches hyperparameters from the baseline's weights; the champion is the best of the baseline and the trials."""
+"""evolve: searches hyperparameters from the baseline's weights; the champion is the best of the baseline and the trials.
+
+A final fit, where asked for, trains the champion on the validation split as well, but for a part on which it is judged from
+then on, by export and benchmark too. It becomes the champion unless it is worse there.
+"""
 
 import csv
 import shutil
@@ -9,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from tasks import models, stage, strategies
+from tasks import gates, models, stage, strategies
 from tasks.evaluate import evaluate_checkpoint
 from tasks.journal import Journal
 from tasks.progress import Progress
@@ -41,7 +45,7 @@ class Config(Section):
 
 
 def evolve(paths: Paths, config: Config) -> stage.Metrics:
-    """Writes the champion's checkpoint folder with best_hyperparameters.yaml, and the report: trials.csv and a picture.
+    """Writes the champion's folder with best_hyperparameters.yaml and gates.json, and the report: trials.csv and a picture.
 
     Trial 0 is the baseline, which stays the champion unless a trial has a better fitness on the validation split.
     """
@@ -64,7 +68,13 @@ def evolve(paths: Paths, config: Config) -> stage.Metrics:
                     shutil.rmtree(trial_folder(paths, loser), ignore_errors=True)
             skipped = epochs * (len(journal.records) - 1) - progress.done
             progress.update(skipped, f"best fitness {fitness_of(journal.records[best]):.4f} in trial {best}")
-    return write_champion(paths, family, journal.records)
+    champion = trial_folder(paths, best_of(journal.records))
+    judges, final = [sample.image_id for sample in dataset.samples("val")], dict[str, float]()
+    if config.strategy.final_fit:
+        champion, judges, final = final_fit(paths, config, family, dataset, journal.records)
+    metrics = write_champion(paths, family, journal.records, champion / models.WEIGHTS_FILE)
+    gates.write(paths.model, judges)
+    return metrics | final
 
 
 def proposals(config: Config, records: Sequence[Record]) -> Iterator[dict[str, strategies.Value]]:
@@ -111,14 +121,44 @@ def run_trial(paths: Paths, family: models.Family, dataset: Dataset, recipe: Tra
     return evaluate_checkpoint(folder, dataset.samples("val"), f"evolve: trial {trial}").metrics
 
 
-def write_champion(paths: Paths, family: models.Family, records: Sequence[Record]) -> dict[str, float]:
-    """Writes the champion and the report; returns the champion's metrics."""
+def final_fit(
+    paths: Paths, config: Config, family: models.Family, dataset: Dataset, records: Sequence[Record]
+) -> tuple[Path, list[str], Metrics]:
+    """Goes on training the champion with what the validation split can spare.
+
+    Returns:
+        The folder of the better one, the images on which both were judged, and the fitness of both there.
+    """
+    best = best_of(records)
+    whole, judges = gates.hold_out(dataset, config.strategy.gate_share, config.strategy.seed)
+    recipe = strategies.with_values(config.train, records[best]["values"])
+    recipe = recipe.model_copy(update={"epochs": config.strategy.epochs})
+    start, folder = trial_folder(paths, best), paths.work / "final"
+    folder.mkdir(exist_ok=True)
+    with Progress("evolve: final fit", recipe.epochs, "epochs") as progress:
+
+        def on_epoch(epoch: int, values: Mapping[str, float]) -> None:
+            progress.update(1)
+
+        begin, out = start / models.WEIGHTS_FILE, folder / models.WEIGHTS_FILE
+        family.fit(whole, recipe, start=begin, work=folder, out=out, on_epoch=on_epoch)
+    family.describe(folder)
+    samples = whole.samples("val")
+    before, after = (
+        evaluate_checkpoint(each, samples, f"evolve: {name}").metrics["fitness"]
+        for each, name in ((start, "champion"), (folder, "final fit"))
+    )
+    print(f"evolve: final fit: fitness {after:.4f} on {len(samples)} images kept out, {before:.4f} before it", flush=True)
+    return folder if after >= before else start, judges, {"gate_fitness": max(before, after), "gate_fitness_before": before}
+
+
+def write_champion(paths: Paths, family: models.Family, records: Sequence[Record], weights: Path) -> dict[str, float]:
+    """Writes the champion with its weights, and the report; returns the metrics of the best trial."""
     from tasks import plots
 
     best = best_of(records)
     for folder in (paths.model, paths.report):
         folder.mkdir(parents=True)
-    weights = trial_folder(paths, best) / models.WEIGHTS_FILE
     shutil.copyfile(weights, paths.model / models.WEIGHTS_FILE)
     family.describe(paths.model)
     hyperparameters = yaml.safe_dump(records[best]["values"], sort_keys=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from sightline.contract import ModelDescription, describe_file
 from sightline.errors import AnswerIsNo
-from tasks import models, schema, stage
+from tasks import gates, models, schema, stage
 from tasks.draw import draw
 from tasks.graph import Graphs, export_parts, finish, join, write
 from tasks.models import WEIGHTS_FILE
@@ -47,7 +47,7 @@ def export(paths: Paths, config: Config) -> dict[str, float]:
     training = draw(dataset.samples("train"), config.export.calibration_images)
     description = replace(ModelDescription.read(paths.champion), conf=config.export.conf, calibration=calibration(training))
     parts = models.load(config.model, description.classes).parts(paths.champion / WEIGHTS_FILE)
-    validation = draw(dataset.samples("val"), config.export.parity_images)
+    validation = draw(gates.samples(dataset, paths.champion), config.export.parity_images)
     gate = Gate(paths.champion, parts, validation, threads=len(os.sched_getaffinity(0)))
     graphs = export_parts(parts, description)
     paths.report.mkdir()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sightline.contract import ModelDescription
 from sightline.errors import SightlineError
+from tasks import outputs
 from tasks.models import Parts
-from tasks.nms import append_nms
 
 if TYPE_CHECKING:
     import onnx
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 OPSET: Final = 20
 IR_VERSION: Final = 10  # what opset 20 came with or later; older runtimes refuse newer ones
 BATCH: Final = "batch"
-RAW_OUTPUTS: Final = {"classify": ("probabilities",), "detect": ("raw_boxes", "raw_scores")}
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,16 @@ def export_parts(parts: Parts, description: ModelDescription) -> Graphs:
         raw = parts.core(pixels)
     maps = raw if isinstance(raw, tuple) else (raw,)
     map_names = [f"map_{index}" for index in range(len(maps))]
+    raw_names = outputs.load(description.task).RAW
     return Graphs(
         pre=_export("pre", parts.pre, (images,), ["images"], ["pixels"]),
         core=_export("core", parts.core, (pixels.clone(),), ["pixels"], map_names),
-        post=_export("post", parts.post, tuple(tensor.clone() for tensor in maps), map_names, RAW_OUTPUTS[description.task]),
+        post=_export("post", parts.post, tuple(tensor.clone() for tensor in maps), map_names, raw_names),
     )
 
 
 def join(graphs: Graphs) -> "onnx.ModelProto":
-    """The whole graph as far as `RAW_OUTPUTS`, for a detector before NMS."""
+    """The whole graph as far as `RAW` of `tasks.outputs`, for a detector before NMS."""
     from onnx import compose
 
     whole = graphs.pre
@@ -72,18 +72,14 @@ def finish(whole: "onnx.ModelProto", description: ModelDescription) -> "onnx.Mod
     """
     import onnx
 
-    if description.task == "detect":
-        whole = append_nms(whole, description.iou, description.max_det)
-    whole = _strip(whole, description.name)
+    whole = _strip(outputs.load(description.task).append(whole, description), description.name)
     onnx.checker.check_model(whole, full_check=True)
     fixed = [value.name for value in _batched(whole) if value.type.tensor_type.shape.dim[0].dim_param != BATCH]
     if fixed:
         raise SightlineError(f"{description.name}: {', '.join(fixed)} with a fixed batch, expected any: fix the model's parts")
-    outputs = tuple(value.name for value in whole.graph.output)
-    if outputs != description.outputs:
-        raise SightlineError(
-            f"{description.name}: got outputs {outputs}, expected {description.outputs}: fix the model's parts"
-        )
+    names = tuple(value.name for value in whole.graph.output)
+    if names != description.outputs:
+        raise SightlineError(f"{description.name}: got outputs {names}, expected {description.outputs}: fix the model's parts")
     return whole
 
 

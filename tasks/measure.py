@@ -30,7 +30,8 @@ class Job:
         samples: Requests that are measured.
         warmup: Requests before them.
         raw: The raw dataset, for accuracy.
-        dataset: The canonical dataset, for accuracy on its split `val`.
+        dataset: The canonical dataset, for accuracy.
+        champion: The checkpoint's folder, which names the images that judge it.
     """
 
     candidate: str
@@ -43,6 +44,7 @@ class Job:
     warmup: int
     raw: str
     dataset: str
+    champion: str
 
 
 def measure(job: Job) -> dict[str, Any]:
@@ -87,10 +89,11 @@ def peak_rss_mb() -> float:
 
 
 def _accuracy(predictor: Predictor, job: Job) -> dict[str, float]:
+    from tasks import gates
     from tasks.evaluate import evaluate
     from tasks.tables import Dataset
 
-    samples = Dataset.read(Path(job.raw), Path(job.dataset)).samples("val")
+    samples = gates.samples(Dataset.read(Path(job.raw), Path(job.dataset)), Path(job.champion))
     return evaluate(predictor.engine, samples, name=job.candidate).metrics
 
 

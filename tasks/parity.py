@@ -9,7 +9,6 @@ import numpy as np
 
 from sightline import engines
 from sightline.contract import dump_json
-from sightline.postprocess import Detections
 from sightline.preprocess import decode, prepare_batch
 from tasks.evaluate import Evaluation, evaluate
 from tasks.tables import Sample
@@ -137,4 +136,4 @@ def write_report(verdicts: Mapping[str, Parity], report: Path) -> None:
 
 
 def _count(evaluation: Evaluation) -> int:
-    return sum(len(found) if isinstance(found, Detections) else 1 for found in evaluation.predictions)
+    return sum(found.count for found in evaluation.predictions)

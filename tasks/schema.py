@@ -189,6 +189,8 @@ class Strategy(Section):
     trials: int = Field(ge=0)
     epochs: int = Field(ge=1)
     seed: int = Field(ge=0)
+    final_fit: bool
+    gate_share: float = Field(gt=0, lt=1)
 
 
 class Export(Section):

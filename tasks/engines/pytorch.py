@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from sightline.engines import BaseEngine, Outputs
 from sightline.errors import SightlineError
-from tasks import models
+from tasks import models, outputs
 from tasks.models import CONFIG_FILE, WEIGHTS_FILE
-from tasks.nms import nms
 from tasks.schema import Model, parse
 
 
@@ -33,11 +32,9 @@ class Engine(BaseEngine):
         import torch
 
         with torch.inference_mode():
-            outputs = self.parts(torch.from_numpy(images))
-            if self.description.task == "detect":
-                boxes, scores = outputs
-                outputs = nms(boxes, scores, conf, self.description.iou, self.description.max_det)
-        return {name: value.numpy() for name, value in zip(self.description.outputs, outputs, strict=True)}
+            raw = self.parts(torch.from_numpy(images))
+            tensors = outputs.load(self.description.task).finish(raw, conf, self.description)
+        return {name: value.numpy() for name, value in zip(self.description.outputs, tensors, strict=True)}
 
     def facts(self) -> dict[str, str]:
         import torch

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.contract import Input, ModelDescription
-from sightline.postprocess import classification, detections, to_json
+from sightline.postprocess import detect, to_json
+from sightline.postprocess.classify import classification
 from sightline.preprocess import Placement, prepare
 
 HALF = Placement(width=100, height=50, scale_x=0.5, scale_y=0.5)
@@ -21,24 +22,24 @@ def padded(scores: list[float], labels: list[int], boxes: list[list[float]]) -> 
 
 
 def test_padding_is_dropped_and_boxes_are_in_image_pixels() -> None:
-    found = detections(padded([0.9, 0.2, 0], [1, 0, 0], [[1, 2, 11, 12], [0, 0, 5, 5], [0, 0, 0, 0]]), 0, HALF)
+    found = detect.read(padded([0.9, 0.2, 0], [1, 0, 0], [[1, 2, 11, 12], [0, 0, 5, 5], [0, 0, 0, 0]]), 0, HALF)
     np.testing.assert_array_equal(found.boxes, [[2, 4, 22, 24], [0, 0, 10, 10]])
     np.testing.assert_array_equal(found.labels, [1, 0])
     assert (len(found), found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (2, np.float32, np.float32, np.int64)
 
 
 def test_the_best_come_first_wherever_the_padding_is() -> None:
-    found = detections(padded([0, 0.2, 0.9], [0, 1, 2], [[0, 0, 0, 0], [0, 0, 5, 5], [1, 1, 2, 2]]), 0, HALF)
+    found = detect.read(padded([0, 0.2, 0.9], [0, 1, 2], [[0, 0, 0, 0], [0, 0, 5, 5], [1, 1, 2, 2]]), 0, HALF)
     np.testing.assert_array_equal(found.labels, [2, 1])
 
 
 def test_no_detection_keeps_its_shape() -> None:
-    found = detections(padded([0], [0], [[0, 0, 0, 0]]), 0, HALF)
+    found = detect.read(padded([0], [0], [[0, 0, 0, 0]]), 0, HALF)
     assert (found.boxes.shape, found.scores.shape, found.labels.shape) == ((0, 4), (0,), (0,))
 
 
 def test_boxes_are_clipped_to_the_image() -> None:
-    found = detections(padded([0.9], [0], [[-3, -3, 60, 60]]), 0, HALF)
+    found = detect.read(padded([0.9], [0], [[-3, -3, 60, 60]]), 0, HALF)
     np.testing.assert_array_equal(found.boxes, [[0, 0, 100, 50]])
 
 
@@ -49,7 +50,7 @@ def test_a_box_survives_the_letterbox(width: int, height: int, corners: list[flo
     y1, y2 = sorted(value * height for value in corners[2:])
     box = np.array([x1, y1, x2, y2], np.float32)
     there = box * ([placement.scale_x, placement.scale_y] * 2)
-    found = detections(padded([0.5], [0], [there.tolist()]), 0, placement)
+    found = detect.read(padded([0.5], [0], [there.tolist()]), 0, placement)
     np.testing.assert_allclose(found.boxes[0], box, rtol=1e-5, atol=1e-3)
 
 

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ import yaml
 from sightline.contract import ModelDescription
 from sightline.errors import SightlineError
 from tasks import evolve as module
-from tasks import schema, strategies
+from tasks import gates, models, schema, strategies
 from tasks.evolve import Config, Paths, best_of, evolve, proposals
 from tasks.models import WEIGHTS_FILE, DivergedError, Family
 from tasks.provenance import METADATA_FILE
+from tasks.tables import Dataset
 from tasks.train import Config as TrainConfig
 from tasks.train import Paths as TrainPaths
 from tasks.train import train
@@ -34,7 +37,7 @@ class StopError(Exception):
 def config(file: str, trials: int = 2) -> Config:
     data = tiny_data.conf(file)
     data["train"]["epochs"] = 1
-    strategy = {"name": "random", "trials": trials, "epochs": 1, "seed": 0}
+    strategy = {"name": "random", "trials": trials, "epochs": 1, "seed": 0, "final_fit": False, "gate_share": 0.5}
     return schema.parse(Config, {**{key: data[key] for key in ("model", "train", "space")}, "strategy": strategy})
 
 
@@ -111,6 +114,59 @@ def test_interrupted_search_repeats_no_trial_and_ends_the_same(
     assert contents(cut.report) == contents(whole.report)
 
 
+def test_final_fit_learns_from_what_does_not_judge_it(
+    paths: tuple[str, Paths], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, given = paths
+    settings = config(file, trials=1)
+    settings = settings.model_copy(update={"strategy": settings.strategy.model_copy(update={"final_fit": True})})
+    learnt: list[set[str]] = []
+    fit = type(models.load(settings.model, ("a", "b"))).fit
+
+    def seen(self: Family, dataset: Dataset, *arguments: Any, **named: Any) -> None:
+        learnt.append({sample.image_id for sample in dataset.samples("train")})
+        fit(self, dataset, *arguments, **named)
+
+    monkeypatch.setattr(type(models.load(settings.model, ("a", "b"))), "fit", seen)
+    where = at(given, tmp_path)
+    metrics = evolve(where, settings)
+    dataset = Dataset.read(given.raw, given.dataset)
+    judges = {sample.image_id for sample in gates.samples(dataset, where.model)}
+    train, val, test = ({sample.image_id for sample in dataset.samples(split)} for split in ("train", "val", "test"))
+    assert learnt[0] == train
+    assert learnt[-1] == train | (val - judges)
+    assert judges
+    assert judges < val
+    assert not learnt[-1] & test
+    assert metrics["gate_fitness"] >= metrics["gate_fitness_before"]
+    before = contents(where.model)
+    shutil.rmtree(where.model)
+    shutil.rmtree(where.report)
+    evolve(where, settings)
+    assert contents(where.model) == before
+
+
+def test_gates_are_stable_and_keep_near_duplicates_together(tmp_path: Path) -> None:
+    dataset = tiny_data.dataset(tmp_path, "classify", images=80)
+    tables = dataset.tables
+    groups = tables.images["group"].where(tables.images.index % 2 == 0, tables.images["group"].shift(1))
+    dataset = replace(dataset, tables=replace(tables, images=tables.images.assign(group=groups)))
+    whole, judges = gates.hold_out(dataset, 0.5, 0)
+    assert gates.hold_out(dataset, 0.5, 0)[1] == judges
+    assert gates.hold_out(dataset, 0.5, 1)[1] != judges
+    assert whole.tables.images.groupby("group")["split"].nunique().max() == 1
+    for share in (1e-9, 1 - 1e-9):
+        kept = gates.hold_out(dataset, share, 0)[1]
+        assert 0 < len(kept) < len(dataset.samples("val"))
+    gates.write(tmp_path, judges)
+    assert [sample.image_id for sample in gates.samples(dataset, tmp_path)] == judges
+    gates.write(tmp_path, [*judges, "none"])
+    with pytest.raises(SightlineError, match="of another dataset: run `dvc repro evolve`"):
+        gates.samples(dataset, tmp_path)
+    with pytest.raises(SightlineError, match="expected a champion written by `evolve`"):
+        gates.samples(dataset, tmp_path / "nowhere")
+
+
 def test_baseline_stays_champion_when_every_trial_diverges(
     paths: tuple[str, Paths], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +199,7 @@ def test_equal_fitness_keeps_the_first() -> None:
 
 def test_replayed_results_lead_to_the_same_proposals() -> None:
     settings = config("resnet", trials=6).model_copy(
-        update={"strategy": schema.Strategy(name="one_plus_one", trials=6, epochs=1, seed=1)}
+        update={"strategy": schema.Strategy(name="one_plus_one", trials=6, epochs=1, seed=1, final_fit=False, gate_share=0.5)}
     )
 
     def search(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

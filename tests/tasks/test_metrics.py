@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sightline.postprocess import Detections
-from tasks import metrics
+from sightline.postprocess.detect import Detections
+from tasks.metrics import classify, detect
 from tasks.tables import Sample
 
 NAMES = ("a", "b")
@@ -33,20 +33,20 @@ A, B, FAR = [0, 0, 20, 20], [30, 30, 60, 60], [70, 70, 90, 90]
 
 
 def test_perfect_detections_score_one() -> None:
-    result = metrics.detection([sample([A, B], [0, 1])], [found([A, B], [0.9, 0.8], [0, 1])], NAMES).metrics
+    result = detect.measure([sample([A, B], [0, 1])], [found([A, B], [0.9, 0.8], [0, 1])], NAMES).metrics
     expected = ("mAP50", "mAP50-95", "precision", "recall", "f1", "AP50/a", "AP50/b")
     assert {name: pytest.approx(1.0) for name in expected} == {name: result[name] for name in expected}
     assert result["conf"] == pytest.approx(0.8)
 
 
 def test_an_object_found_at_iou_0_6_counts_at_three_of_ten_thresholds() -> None:
-    result = metrics.detection([sample([[0, 0, 10, 10]], [0])], [found([[0, 0, 10, 6.2]], [0.9], [0])], NAMES).metrics
+    result = detect.measure([sample([[0, 0, 10, 10]], [0])], [found([[0, 0, 10, 6.2]], [0.9], [0])], NAMES).metrics
     assert result["mAP50"] == pytest.approx(1.0)
     assert result["mAP50-95"] == pytest.approx(0.3)  # 0.50, 0.55, 0.60
 
 
 def test_wrong_class_and_false_alarm() -> None:
-    result = metrics.detection([sample([A, B], [0, 1])], [found([A, FAR], [0.9, 0.8], [0, 1])], NAMES).metrics
+    result = detect.measure([sample([A, B], [0, 1])], [found([A, FAR], [0.9, 0.8], [0, 1])], NAMES).metrics
     assert (result["AP50/a"], result["AP50/b"]) == (pytest.approx(1.0), 0.0)
     assert (result["precision"], result["recall"], result["f1"]) == (1.0, 0.5, pytest.approx(2 / 3))
 
@@ -55,19 +55,19 @@ def test_wrong_class_and_false_alarm() -> None:
 def test_crowd_and_difficult_are_neither_hit_nor_missed(kind: str) -> None:
     truth = sample([A, B], [0, 0], **{kind: [0, 1]})  # type: ignore[arg-type]
     for detections in (found([A], [0.9], [0]), found([B, A], [0.95, 0.9], [0, 0])):
-        result = metrics.detection([truth], [detections], NAMES).metrics
+        result = detect.measure([truth], [detections], NAMES).metrics
         assert (result["mAP50"], result["recall"], result["f1"]) == (pytest.approx(1.0), 1.0, 1.0)
 
 
 def test_a_class_without_objects_is_left_out() -> None:
-    result = metrics.detection([sample([A], [0])], [found([A, FAR], [0.9, 0.1], [0, 1])], NAMES)
+    result = detect.measure([sample([A], [0])], [found([A, FAR], [0.9, 0.1], [0, 1])], NAMES)
     assert list(result.curves) == ["a"]
     assert result.metrics["mAP50"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("truth", [sample([A], [0]), sample([], [])])
 def test_nothing_found_and_nothing_there(truth: Sample) -> None:
-    result = metrics.detection([truth], [found([], [], [])], NAMES).metrics
+    result = detect.measure([truth], [found([], [], [])], NAMES).metrics
     assert {result[name] for name in ("mAP50", "mAP50-95", "precision", "recall", "f1")} == {0.0}
 
 
@@ -99,23 +99,23 @@ def test_agrees_with_pycocotools_from_files(tmp_path: Path) -> None:
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    result = metrics.detection(samples, results, NAMES).metrics
+    result = detect.measure(samples, results, NAMES).metrics
     assert (result["mAP50-95"], result["mAP50"]) == (pytest.approx(evaluation.stats[0]), pytest.approx(evaluation.stats[1]))
     assert 0 < result["mAP50-95"] < result["mAP50"]
 
 
 def test_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    metrics.detection([sample([A], [0])], [found([A], [0.9], [0])], NAMES)
+    detect.measure([sample([A], [0])], [found([A], [0.9], [0])], NAMES)
     assert capsys.readouterr() == ("", "")
 
 
 def test_confusion_matrix_counts_each_object_once() -> None:
     truth = sample([A, B, FAR], [0, 1, 1], difficult=[0, 0, 1])
     result = found([A, A, B, FAR, [0, 80, 9, 99]], [0.9, 0.8, 0.7, 0.6, 0.1], [0, 0, 0, 1, 1])
-    matrix = metrics.detection_confusion([truth], [result], 2, conf=0.25)
+    matrix = detect.confusion([truth], [result], 2, conf=0.25)
     assert matrix.tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]  # hit; b taken for a; the second a on A is a false alarm
 
 
 def test_classification() -> None:
-    result = metrics.classification(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]), 3)
+    result = classify.accuracy(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]), 3)
     assert result == {"accuracy_top1": 0.75, "f1": pytest.approx((2 / 3 + 2 / 3 + 1) / 3)}

@@ -10,7 +10,7 @@ from datasets import complete
 from PIL import Image
 
 from sightline.contract import OUTPUTS, Input, ModelDescription
-from tasks import models
+from tasks import gates, models
 from tasks.models import WEIGHTS_FILE, Parts
 from tasks.schema import Model
 from tasks.tables import Dataset, Tables
@@ -37,7 +37,7 @@ def write_dataset(folder: Path) -> tuple[Path, Path]:
             name, label = f"{split}_{index:02}", index % len(COLOURS)
             pixels = np.array(list(COLOURS.values())[label]) + rng.normal(0, 25, (40, 48, 3))
             Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(raw / f"{name}.jpg")
-            images.append((name, "raw", f"{name}.jpg", 48, 40, split, ""))
+            images.append((name, "raw", f"{name}.jpg", 48, 40, split, name))
             objects.append((name, label, None, None, None, None, None, False, False, f"{name}.jpg", 0))
     Tables(
         pd.DataFrame(images, columns=["image_id", "store", "path", "width", "height", "split", "hash"]).pipe(complete),
@@ -78,6 +78,7 @@ def write_classifier(folder: Path, dataset: Dataset) -> Model:
     network.fc = head
     torch.save(network.state_dict(), folder / WEIGHTS_FILE)
     family.describe(folder)
+    gates.write(folder, [sample.image_id for sample in dataset.samples("val")])
     return config
 
 

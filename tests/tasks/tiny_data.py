@@ -60,7 +60,7 @@ def dataset(folder: Path, task: str, images: int = 12) -> Dataset:
             objects.append([name, label, *box, None, False, False, f"{name}.xml", 0])
         Image.fromarray(pixels).save(raw / f"{name}.png")
         split = ("train", "train", "val", "test")[number // 2 % 4]
-        rows.append([name, "raw", f"{name}.png", SIDE, 48, split, ""])
+        rows.append([name, "raw", f"{name}.png", SIDE, 48, split, f"{number:064x}"])
     columns = ["image_id", "label", "xmin", "ymin", "xmax", "ymax", "polygons", "iscrowd", "difficult", "file", "line"]
     Tables(
         pd.DataFrame(rows, columns=["image_id", "store", "path", "width", "height", "split", "hash"]).pipe(complete),

@@ -13,9 +13,8 @@ import pytest
 from sightline.contract import OUTPUTS, ModelDescription
 from sightline.engines import load
 from sightline.errors import SightlineError
-from tasks import models
+from tasks import metrics, models
 from tasks.evaluate import evaluate_checkpoint
-from tasks.metrics import FITNESS
 from tasks.tables import Dataset
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -81,7 +80,7 @@ def test_fits_and_runs_to_the_contract(file: str, dataset: Dataset, tmp_path: Pa
         assert torch.allclose(outputs[0].sum(1), torch.ones(3))
 
     evaluation = evaluate_checkpoint(folder, dataset.samples("val"), "test")
-    assert evaluation.metrics["fitness"] == evaluation.metrics[FITNESS[description.task]]
+    assert evaluation.metrics["fitness"] == evaluation.metrics[metrics.load(description.task).FITNESS]
     assert all(0 <= value <= 1 for value in evaluation.metrics.values())
     assert len(evaluation.predictions) == len(dataset.samples("val"))
 

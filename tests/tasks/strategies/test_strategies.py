@@ -28,7 +28,7 @@ def recipe() -> schema.Train:
 
 @pytest.fixture(params=sorted(path.stem for path in (ROOT / "tasks" / "strategies").glob("[a-z]*.py")))
 def config(request: pytest.FixtureRequest) -> schema.Strategy:
-    return schema.Strategy(name=request.param, trials=30, epochs=1, seed=3)
+    return schema.Strategy(name=request.param, trials=30, epochs=1, seed=3, final_fit=False, gate_share=0.5)
 
 
 def search(config: schema.Strategy) -> list[dict[str, Any]]:

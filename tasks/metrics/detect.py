@@ -1,4 +1,4 @@
-"""Accuracy: COCO's figures by pycocotools for detectors, torchmetrics' for classifiers."""
+"""Detection: COCO's figures, by pycocotools."""
 
 import contextlib
 import io
@@ -9,10 +9,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.postprocess import Detections
+from sightline.postprocess.detect import Detections
+from tasks.metrics import Measured
 from tasks.tables import Sample
 
-FITNESS: Final = {"detect": "mAP50-95", "classify": "accuracy_top1"}
+FITNESS: Final = "mAP50-95"
+COLUMNS: Final = ("mAP50", "mAP50-95", "metric/precision", "recall", "f1")
+PER_CLASS: Final = ("AP50",)
 RECALLS: Final = np.linspace(0, 1, 101)
 """Where COCO interpolates precision."""
 MAX_DET: Final = 100
@@ -21,7 +24,7 @@ _COUNTS, _IGNORED = 1.0, 0.0  # areas: pycocotools ignores what lies outside the
 
 
 @dataclass(frozen=True)
-class Average:
+class Average(Measured):
     """Average precision as COCO defines it.
 
     Attributes:
@@ -29,11 +32,10 @@ class Average:
         curves: Precision at an IoU of 0.5, float64 (101,) at `RECALLS`, of each class that has an object.
     """
 
-    metrics: dict[str, float]
     curves: dict[str, NDArray[np.float64]]
 
 
-def detection(samples: Sequence[Sample], found: Sequence[Detections], classes: Sequence[str]) -> Average:
+def measure(samples: Sequence[Sample], found: Sequence[Detections], classes: Sequence[str]) -> Average:
     """Measures detections against the ground truth.
 
     Crowd regions and VOC's difficult objects are neither hit nor missed. A class without an object in `samples` is left out of
@@ -57,24 +59,6 @@ def detection(samples: Sequence[Sample], found: Sequence[Detections], classes: S
         **{f"AP50/{name}": float(curve.mean()) for name, curve in curves.items()},
     }
     return Average(metrics, curves)
-
-
-def classification(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> dict[str, float]:
-    """`accuracy_top1`, and `f1`, the mean over the classes.
-
-    Args:
-        labels: int64 (M,), the ground truth.
-        predicted: int64 (M,), the most probable class of each image.
-        classes: C.
-    """
-    import torch
-    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
-
-    pair = torch.from_numpy(predicted), torch.from_numpy(labels)
-    return {
-        "accuracy_top1": float(multiclass_accuracy(*pair, num_classes=classes, average="micro")),
-        "f1": float(multiclass_f1_score(*pair, num_classes=classes, average="macro")),
-    }
 
 
 def _run_pycocotools(samples: Sequence[Sample], found: Sequence[Detections], classes: int) -> Any:
@@ -135,7 +119,7 @@ def _best_f1(evaluation: Any) -> dict[str, float]:
     }
 
 
-def detection_confusion(
+def confusion(
     samples: Sequence[Sample], found: Sequence[Detections], classes: int, conf: float, iou: float = 0.5
 ) -> NDArray[np.int64]:
     """Counts int64 (C + 1, C + 1) of (true, predicted) at the threshold `conf`; the last row and column are the background.

@@ -1,0 +1,31 @@
+"""The verbs of `sightline` that work on a model without the pipeline: evaluate."""
+
+import argparse
+import os
+from pathlib import Path
+
+from tasks.tables import SPLITS
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Measures a checkpoint, an ONNX file or a package on a split of the dataset."""
+    parser = argparse.ArgumentParser(prog="sightline evaluate", description=evaluate.__doc__)
+    parser.add_argument("model", type=Path, help="e.g. models/champion, models/exported/model.int8.onnx or dist/service")
+    parser.add_argument("--split", choices=SPLITS, default="val", help="what it is measured on (default: %(default)s)")
+    parser.add_argument("--candidate", help="the engine and precision, e.g. openvino-cpu-fp32 (default: the model's own)")
+    parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="what ingest wrote (default: %(default)s)")
+    parser.add_argument(
+        "--dataset", type=Path, default=Path("data/dataset"), help="what transform wrote (default: %(default)s)"
+    )
+    parser.add_argument("--report", type=Path, default=Path("work/evaluate"), help="where pictures go (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    from tasks import evaluate_model
+
+    model = evaluate_model.find(options.model, options.candidate)
+    threads = len(os.sched_getaffinity(0))
+    metrics = evaluate_model.run(model, options.raw, options.dataset, options.split, options.report, threads)
+    width = max(map(len, metrics))
+    for name, value in metrics.items():
+        print(f"{name:<{width}}  {value:.4f}")
+    print(f"{options.model} by {model.candidate} on {options.split}: pictures in {options.report}")
+    return 0

@@ -1,0 +1,84 @@
+"""Pictures for reports. The same content gives the same bytes: no date, no version.
+
+What an evaluation shows is one file a task, found by the task's name: `draw(samples, found, measured, classes, report)`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from tasks import variants
+from tasks.evaluate import Evaluation
+from tasks.tables import Sample
+
+SHOWN: Final = 8
+"""Images in a picture of predictions."""
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a PNG without metadata."""
+    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+
+
+def losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Training losses and learning rate over epochs."""
+    names = list(history[0])
+    figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        axes.plot(range(1, len(history) + 1), [epoch[name] for epoch in history], marker=".")
+        axes.set(title=name, xlabel="epoch")
+        axes.grid(alpha=0.3)
+    save(figure, path)
+
+
+def evaluation(result: Evaluation, samples: Sequence[Sample], classes: Sequence[str], report: Path) -> None:
+    """What there is to see of an evaluation: confusion_matrix.png, predictions.png, and the task's own."""
+    variants.load("plots", result.task, "model.task").draw(samples, result.predictions, result.measured, classes, report)
+
+
+def confusion_matrix(matrix: NDArray[np.int64], names: Sequence[str], path: Path) -> None:
+    """Counts of (true, predicted), coloured by their share of the true class.
+
+    Args:
+        matrix: int64 (C, C), rows true, columns predicted.
+        names: What the rows and columns are.
+        path: The PNG.
+    """
+    side = min(16.0, 2.5 + 0.75 * len(names))
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xticks=range(len(names)), yticks=range(len(names)), xlabel="predicted", ylabel="true")
+    axes.set_xticklabels(names, rotation=45, ha="right")
+    axes.set_yticklabels(names)
+    if len(names) <= 30:
+        for row, column in np.ndindex(matrix.shape):
+            colour = "white" if share[row, column] > 0.5 else "black"
+            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize="small")
+    save(figure, path)
+
+
+def trials(fitness: Sequence[float], path: Path) -> None:
+    """Fitness by trial, the baseline first, and the best so far."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    numbers = range(len(fitness))
+    axes.step(numbers, np.maximum.accumulate(np.asarray(fitness)), where="post", label="best so far", color="tab:green")
+    axes.scatter(numbers[1:], fitness[1:], label="trial", zorder=3)
+    axes.scatter([0], fitness[:1], marker="s", color="black", label="baseline", zorder=3)
+    axes.set(xlabel="trial", ylabel="fitness")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    save(figure, path)
+
+
+def spread(count: int, shown: int = SHOWN) -> list[int]:
+    """Indices of up to `shown` of `count` items, evenly spread."""
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(shown, count))})
