@@ -1,10 +1,11 @@
 """The runtime contract: what `model.json` and `manifest.json` say, and what the graph takes and gives.
 
-The ONNX graph is pre + core + post. It takes `images`, uint8 (N, H, W, 3) RGB, and, for a detector, `conf`, float32 (1,). Its
+The ONNX graph is pre + core + post. It takes `images`, uint8 (N, H, W, 3) RGB, and, where it detects, `conf`, float32 (1,). Its
 outputs are padded, so that any batch works:
 
 - classify: `probabilities` float32 (N, C);
-- detect: `boxes` float32 (N, K, 4) xyxy in input pixels, `scores` float32 (N, K), `labels` int64 (N, K), padded with score 0.
+- detect: `boxes` float32 (N, K, 4) xyxy in input pixels, `scores` float32 (N, K), `labels` int64 (N, K), padded with score 0;
+- segment: detect's, K at most 100, and `masks` uint8 (N, K, M, M), 0-255: how probably each cell of the box is of the object.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ MAX_PIXELS = 50_000_000
 OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "classify": ("probabilities",),
     "detect": ("boxes", "scores", "labels"),
+    "segment": ("boxes", "scores", "labels", "masks"),
 }
 
 

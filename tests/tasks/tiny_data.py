@@ -51,13 +51,15 @@ def dataset(folder: Path, task: str, images: int = 12) -> Dataset:
     for number in range(images):
         name = f"{number:03}"
         pixels = rng.integers(0, 80, (48, SIDE, 3), np.uint8)
-        count = 3 if task == "detect" else 1
+        boxed = task in ("detect", "segment")
+        count = 3 if boxed else 1
         for _ in range(count):
             label = number % 2 if task == "classify" else int(rng.integers(2))
             x, y = int(rng.integers(0, 40)), int(rng.integers(0, 24))
             pixels[y : y + 20, x : x + 20] = (220, 30, 30) if label == 0 else (30, 220, 30)
-            box = (x, y, x + 20, y + 20) if task == "detect" else (None,) * 4
-            objects.append([name, label, *box, None, False, False, f"{name}.xml", 0])
+            box = (x, y, x + 20, y + 20) if boxed else (None,) * 4
+            outline = [[x, y, x + 20, y, x + 20, y + 20, x, y + 20]] if task == "segment" else None
+            objects.append([name, label, *box, outline, False, False, f"{name}.xml", 0])
         Image.fromarray(pixels).save(raw / f"{name}.png")
         split = ("train", "train", "val", "test")[number // 2 % 4]
         rows.append([name, "raw", f"{name}.png", SIDE, 48, split, f"{number:064x}"])
