@@ -25,8 +25,10 @@ PROPOSAL_IOU: Final = 0.7
 MIN_PROPOSAL: Final = 1e-3  # side, pixels
 MIN_BOX: Final = 1e-2
 SAMPLES: Final = 2  # in a cell of RoIAlign, in each direction
-FINEST, COARSEST: Final = 2, 5  # levels of the pyramid that are pooled from
-CANONICAL_LEVEL, CANONICAL_SIDE = 4, 224  # a box of that side, in pixels, is pooled from that level
+FINEST: Final = 2  # level of the pyramid that is pooled from, as its stride is 2 to the power of it
+COARSEST: Final = 5
+CANONICAL_LEVEL: Final = 4  # what a box of the side below is pooled from
+CANONICAL_SIDE: Final = 224  # pixels
 MAX_BATCH: Final = 8  # an image's pooled proposals take 50 MB
 
 
