@@ -4,6 +4,7 @@ The ONNX graph is pre + core + post. It takes `images`, uint8 (N, H, W, 3) RGB, 
 outputs are padded, so that any batch works:
 
 - classify: `probabilities` float32 (N, C);
+- multilabel: the same, each between 0 and 1 by itself, and 0 where it is not above `conf`, which it takes as a detector does;
 - detect: `boxes` float32 (N, K, 4) xyxy in input pixels, `scores` float32 (N, K), `labels` int64 (N, K), padded with score 0;
 - segment: detect's, K at most 100, and `masks` uint8 (N, K, M, M), 0-255: how probably each cell of the box is of the object.
 """
@@ -18,7 +19,7 @@ from typing import Any, Literal, get_args
 
 from sightline.errors import SightlineError
 
-Task = Literal["classify", "detect", "semantic", "segment"]
+Task = Literal["classify", "multilabel", "detect", "semantic", "segment"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 ResizeMode = Literal["letterbox", "stretch"]
 Kernel = Literal["bilinear", "bicubic", "lanczos"]
@@ -29,6 +30,7 @@ MAX_PIXELS = 50_000_000
 """A larger image is refused: decoded, it takes three bytes a pixel."""
 OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "classify": ("probabilities",),
+    "multilabel": ("probabilities",),
     "detect": ("boxes", "scores", "labels"),
     "segment": ("boxes", "scores", "labels", "masks"),
 }
@@ -81,7 +83,7 @@ class ModelDescription:
         input: How its input is made.
         outputs: Names of the graph's outputs, in order.
         max_batch: The largest batch that a caller may send.
-        conf: The service's score threshold, 0-1 (detectors).
+        conf: The service's score threshold, 0-1 (detectors and multilabel).
         iou: The IoU above which NMS drops the weaker box (detectors).
         max_det: K, the number of padded detections (detectors).
         licence: SPDX identifier of the model's licence.

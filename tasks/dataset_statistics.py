@@ -20,11 +20,11 @@ DIGITS: Final = 6
 """Significant digits of a statistic."""
 
 
-def task_of(dataset: Dataset) -> Literal["classify", "detect", "semantic"]:
+def task_of(dataset: Dataset) -> Literal["classify", "multilabel", "detect", "semantic"]:
     """What the labels are for.
 
-    `detect` where objects have boxes, `classify` where each is the whole image's class, `semantic` where every image has a mask
-    of classes and there is no object.
+    `detect` where objects have boxes, `classify` where each image has one class, `multilabel` where it may have another number
+    of them, `semantic` where every image has a mask of classes and there is no object.
 
     Raises:
         SightlineError: There is no object and not a mask for every image, or there are objects of both kinds.
@@ -39,7 +39,10 @@ def task_of(dataset: Dataset) -> Literal["classify", "detect", "semantic"]:
         raise SightlineError(
             f"{dataset.root}: {boxed} objects with a box and {whole} whole-image labels, expected one kind: split the dataset"
         )
-    return "detect" if boxed else "classify"
+    if boxed:
+        return "detect"
+    counts = dataset.tables.objects["image_id"].value_counts()
+    return "classify" if len(counts) == len(dataset.tables.images) and (counts == 1).all() else "multilabel"
 
 
 def class_areas(dataset: Dataset) -> pd.DataFrame:

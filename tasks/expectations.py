@@ -176,9 +176,10 @@ def measure_images(tables: Tables, duplicates: Duplicates) -> pd.DataFrame:
     frame["copy_leaks"] = (is_copy_leak & ~is_leak).astype("int64")
     frame["repeats"] = (is_repeat & ~is_leak).astype("int64")
     frame["copies"] = (is_copy & ~is_repeat & ~is_leak & ~is_copy_leak).astype("int64")
-    whole = tables.objects[tables.objects["xmin"].isna()].merge(frame[["image_id", "same"]], on="image_id")
-    labels = whole.groupby("same")["label"].nunique()
-    frame["labels"] = frame["same"].map(labels).where(frame.duplicated("same", keep=False))
+    alike = frame.loc[frame.duplicated("same", keep=False), ["image_id", "same"]]
+    whole = tables.objects[tables.objects["xmin"].isna()].merge(alike, on="image_id").sort_values("label")
+    named = whole.groupby(["same", "image_id"])["label"].agg(lambda labels: " ".join(map(str, labels))).reset_index()
+    frame["labels"] = frame["same"].map(named.groupby("same")["label"].nunique())
     counts = frame["image_id"].map(tables.objects["image_id"].value_counts()).fillna(0)
     frame["objects"] = counts.where(frame["mask"].isna())
     frame["file"], frame["line"] = frame["path"], 0
@@ -257,7 +258,7 @@ def _tell_image(code: str, rows: pd.DataFrame) -> pd.Series:
         "image.copy": "the same picture as " + rows["same first"],
         "split.leak": "in " + rows["split"] + ", the same file as one in " + rows["hash home"],
         "split.copy": "in " + rows["split"] + ", the same picture as one in " + rows["same home"],
-        "class.conflict": "the same picture in " + rows["labels"].astype("Int64").astype(str) + " classes",
+        "class.conflict": "the same picture, labelled in " + rows["labels"].astype("Int64").astype(str) + " ways",
         "object.none": pd.Series("no object", index=rows.index),
     }
     return told[code]

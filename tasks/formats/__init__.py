@@ -39,6 +39,7 @@ SPLIT_FOLDERS: Final = {
 """The split that a folder's name, in lower case, stands for."""
 HOLDABLE: Final = {
     "whole": "one class for a whole image",
+    "several": "several classes for a whole image",
     "box": "boxes",
     "polygons": "polygons",
     "rle": "masks of objects",
@@ -224,6 +225,7 @@ def holds(tables: Tables) -> frozenset[str]:
     names = tables.classes.sort_values("id")["name"]
     found = {
         "whole": bool((~boxed).any()),
+        "several": bool(objects.loc[~boxed, "image_id"].duplicated().any()),
         "box": bool(boxed.any()),
         "polygons": bool(objects["polygons"].notna().any()),
         "rle": bool(objects["rle"].notna().any()),

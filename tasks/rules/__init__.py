@@ -86,7 +86,7 @@ _SHARED: Final[dict[str, Rule]] = {
         "collect more of the rare class: a model hardly learns it",
     ),
     "class.similar": Rule("warning", "names that differ", "rename one, or merge them if one class is meant"),
-    "class.conflict": Rule("error", "one class for one image", f"keep one: the same pixels lie in two folders; or {SET_ASIDE}"),
+    "class.conflict": Rule("error", "one label for one picture", f"keep the copy that is right; or {SET_ASIDE}"),
     "label.conflict": Rule(
         "warning",
         "the same labels on each copy of a picture",

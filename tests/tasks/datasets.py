@@ -139,6 +139,16 @@ def masks(root: Path, images: int = 30) -> Path:
     return root
 
 
+def class_csv(root: Path, images: int = 30) -> Path:
+    """Clean tables of two classes in three splits; images have both of them, one or none."""
+    for split, indices in {"train": range(20), "valid": range(20, 25), "test": range(25, images)}.items():
+        for index in indices:
+            picture(root / split / f"{index:03}.jpg", index)
+        lines = (f"{index:03}.jpg,{int(index % 2 == 0)},{int(index % 3 == 0)}\n" for index in indices)
+        (root / split / "_classes.csv").write_text("filename,cat,dog\n" + "".join(lines))
+    return root
+
+
 def coco(root: Path, images: int = 30) -> Path:
     """A clean COCO dataset of two classes in three splits, with boxes and polygons."""
     for split, indices in {"train": range(20), "val": range(20, 25), "test": range(25, images)}.items():

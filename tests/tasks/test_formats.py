@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import class_folders, coco, masks, picture, read, tables, voc, yolo
+from datasets import class_csv, class_folders, coco, masks, picture, read, tables, voc, yolo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +13,7 @@ from sightline.errors import SightlineError
 from tasks import formats, variants
 from tasks.formats import Item, ItemObject
 
-MAKERS = {"voc": voc, "class_folders": class_folders, "yolo": yolo, "masks": masks, "coco": coco}
+MAKERS = {"class_csv": class_csv, "voc": voc, "class_folders": class_folders, "yolo": yolo, "masks": masks, "coco": coco}
 
 
 @st.composite
@@ -36,7 +36,7 @@ def test_what_is_written_is_read_again(
     name: str, drawn: list[tuple[int, int, int, int, int, bool]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     module = importlib.import_module(f"tasks.formats.{name}")
-    whole = name == "class_folders"
+    whole = "whole" in module.HOLDS
     if whole:
         drawn = [*drawn, (0, 0, 0, 1, 1, False), (1, 0, 0, 1, 1, False)]  # two classes at least
     written = tables(drawn, whole)
@@ -70,7 +70,7 @@ def test_auto_finds_the_format(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", variants.names("formats"))
 def test_a_foreign_folder_is_told_which_requirement_it_does_not_meet(name: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing here")
-    with pytest.raises(SightlineError, match=rf"{name}: no (\*\.xml in|folder with images|\*\.json in)"):
+    with pytest.raises(SightlineError, match=rf"{name}: no (\*\.xml in|folder with images|\*\.json in|_classes\.csv or)"):
         formats.detect(tmp_path, name)
 
 

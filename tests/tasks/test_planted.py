@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import test_validate
-from datasets import coco, mask, masks, picture, stripes, voc, yolo
+from datasets import class_csv, coco, mask, masks, picture, stripes, voc, yolo
 from PIL import Image
 from test_scan import chunk
 from test_validate import ANNOTATION, OBJECT, boxes, boxes_of, class_folders, copy_image, findings, run, text, xml
@@ -146,6 +146,12 @@ PLANTED: dict[str, tuple[Make, Plant, str]] = ELSEWHERE | {
     "image.ambiguous": (voc, lambda root: picture(root / "JPEGImages/005.png", 500), "005"),
     "size.missing": (voc, xml(f"<annotation><filename>005.jpg</filename>{OBJECT.format(1)}</annotation>"), "005.xml"),
     "object.none": (voc, boxes(), "005.jpg"),
+    "csv.malformed": (class_csv, text("valid/_classes.csv", b"filename,cat,dog\n\"020.jpg,0,1\n"), "valid/_classes.csv"),
+    "csv.header": (class_csv, text("valid/_classes.csv", b"filename,cat,cat\n020.jpg,0,1\n"), "valid/_classes.csv:1"),
+    "csv.columns": (class_csv, text("valid/_classes.csv", b"filename,cat,dog\n020.jpg,0\n"), "valid/_classes.csv:2"),
+    "csv.cell": (class_csv, text("valid/_classes.csv", b"filename,cat,dog\n020.jpg,0,2\n"), "valid/_classes.csv:2"),
+    "csv.twice": (class_csv, text("valid/_classes.csv", b"filename,cat,dog\n020.jpg,0,1\n020.jpg,0,1\n"), "_classes.csv:3"),
+    "csv.classes": (class_csv, text("valid/_classes.csv", b"filename,cat\n020.jpg,0\n"), "valid/_classes.csv: none of dog"),
     "dataset.empty": (coco, nothing_listed, "0 images of 0 classes"),
     "class.too_few": (class_folders, lambda root: shutil.rmtree(root / "dog"), "1: cat"),
     "split.unlisted": (voc, unlisted, "JPEGImages/005"),
