@@ -96,7 +96,8 @@ def finish(
     """
     import onnx
 
-    whole = _strip(outputs.load(description.task).append(whole, description, masks), description.name)
+    more = {"masks": masks} if masks else {}
+    whole = _strip(outputs.load(description.task).append(whole, description, **more), description.name)
     onnx.checker.check_model(whole, full_check=True)
     fixed = [value.name for value in _batched(whole) if value.type.tensor_type.shape.dim[0].dim_param != BATCH]
     if fixed:

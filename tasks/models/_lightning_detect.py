@@ -44,7 +44,7 @@ class Family(models.Family):
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """Torchvision's network with random weights: it has a `transform` and a `backbone`, and in training returns its losses."""
+        """Torchvision's network with random weights: it has `transform` and `backbone`, and returns losses in training."""
 
     @abstractmethod
     def heads(self, network: Any) -> tuple[nn.Module, ...]:
@@ -141,7 +141,7 @@ class Images(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             image = reduce(decode(sample.path.read_bytes()), spec)
             scale = np.array([image.shape[1] / sample.width, image.shape[0] / sample.height] * 2)
             learnt = ~sample.crowd
-            self.images.append(torch.from_numpy(image).permute(2, 0, 1).contiguous())
+            self.images.append(torch.tensor(image).permute(2, 0, 1).contiguous())
             self.boxes.append(torch.from_numpy(sample.boxes[learnt] * scale).float())
             self.labels.append(torch.from_numpy(sample.labels[learnt] + background))
         share = _images.shares(recipe, AUGMENT)
@@ -162,7 +162,7 @@ class Images(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         image, boxes = self.before(ImageTensor(self.images[index]), _boxes(self.boxes[index], self.images[index]))
         pixels, placement = prepare(image.permute(1, 2, 0).numpy(), self.spec)
         placed = boxes.as_subclass(Tensor) * torch.tensor([placement.scale_x, placement.scale_y] * 2)
-        prepared = ImageTensor(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
+        prepared = ImageTensor(torch.tensor(pixels).permute(2, 0, 1).contiguous())
         image, boxes = self.after(prepared, _boxes(placed, prepared))
         boxes = boxes.as_subclass(Tensor)
         seen = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(dim=1)
@@ -175,7 +175,7 @@ def reduce(image: NDArray[np.uint8], spec: Input) -> NDArray[np.uint8]:
     scale = min(1.0, max(HELD * spec.width / width, HELD * spec.height / height))
     if scale == 1:
         return image
-    return np.array(Image.fromarray(image).resize((round(width * scale), round(height * scale)), KERNELS[spec.kernel]))
+    return np.asarray(Image.fromarray(image).resize((round(width * scale), round(height * scale)), KERNELS[spec.kernel]))
 
 
 def _crop(probability: float) -> v2.Transform:

@@ -118,8 +118,10 @@ class Proposals(nn.Module):
         with torch.inference_mode():
             levels = list(backbone(image).values())
             boxes = network.anchor_generator(ImageList(image, [(imgsz, imgsz)]), levels)[0]
-        sizes = [level.shape[2] * level.shape[3] * each for level, each in
-                 zip(levels, network.anchor_generator.num_anchors_per_location(), strict=True)]
+        sizes = [
+            level.shape[2] * level.shape[3] * each
+            for level, each in zip(levels, network.anchor_generator.num_anchors_per_location(), strict=True)
+        ]
         for index, anchors in enumerate(boxes.clone().split(sizes)):
             self.register_buffer(f"anchors_{index}", anchors)
         self.levels, self.coder, self.imgsz = len(sizes), network.box_coder, imgsz

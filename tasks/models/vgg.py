@@ -17,7 +17,8 @@ class Family(_lightning_classify.Family):
     """VGG-16, with or without batch normalisation.
 
     The paper's head reads 7x7 cells, which only 224 pixels or a multiple give. At other sizes it is the head of 512 units that
-    VGG-16 has for CIFAR-10 (Liu and Deng, 2015, https://doi.org/10.1109/ACPR.2015.7486599): 15 instead of 138 million parameters.
+    VGG-16 has for CIFAR-10 (Liu and Deng, 2015, https://doi.org/10.1109/ACPR.2015.7486599), with 15 instead of 138 million
+    parameters.
     """
 
     def build(self) -> nn.Module:

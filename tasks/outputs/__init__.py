@@ -1,10 +1,10 @@
 """What follows a family's `post`, once in ONNX and once in PyTorch, one file a task, found by the task's name. Each has
 
 - `RAW`: the names of what `post` returns first, see `tasks.models.Parts`;
-- `append(model, description, masks)`: the ONNX graph that ends in them, to one that ends in the outputs of `sightline.contract`;
-- `finish(tensors, conf, description, masks)`: the same in PyTorch.
+- `append(model, description)`: the ONNX graph that ends in them, to one that ends in the outputs of `sightline.contract`;
+- `finish(tensors, conf, description)`: the same in PyTorch.
 
-`masks` is the part of that name, None where the family has none.
+Where a family has the part `masks`, both take it as well.
 """
 
 from types import ModuleType

@@ -6,18 +6,16 @@ from sightline.contract import ModelDescription
 
 if TYPE_CHECKING:
     import onnx
-    from torch import Tensor, nn
+    from torch import Tensor
 
 RAW: Final = ("probabilities",)
 
 
-def append(model: "onnx.ModelProto", description: ModelDescription, masks: "onnx.ModelProto | None") -> "onnx.ModelProto":
+def append(model: "onnx.ModelProto", description: ModelDescription) -> "onnx.ModelProto":
     """The graph."""
     return model
 
 
-def finish(
-    tensors: "tuple[Tensor, ...]", conf: float, description: ModelDescription, masks: "nn.Module | None"
-) -> "tuple[Tensor, ...]":
+def finish(tensors: "tuple[Tensor, ...]", conf: float, description: ModelDescription) -> "tuple[Tensor, ...]":
     """The tensors."""
     return tensors

@@ -7,19 +7,17 @@ from tasks.nms import append_nms, nms
 
 if TYPE_CHECKING:
     import onnx
-    from torch import Tensor, nn
+    from torch import Tensor
 
 RAW: Final = ("raw_boxes", "raw_scores")
 
 
-def append(model: "onnx.ModelProto", description: ModelDescription, masks: "onnx.ModelProto | None") -> "onnx.ModelProto":
+def append(model: "onnx.ModelProto", description: ModelDescription) -> "onnx.ModelProto":
     """The graph with NMS."""
     return append_nms(model, description.iou, description.max_det)
 
 
-def finish(
-    tensors: "tuple[Tensor, ...]", conf: float, description: ModelDescription, masks: "nn.Module | None"
-) -> "tuple[Tensor, ...]":
+def finish(tensors: "tuple[Tensor, ...]", conf: float, description: ModelDescription) -> "tuple[Tensor, ...]":
     """What NMS leaves above `conf`."""
     boxes, scores = tensors
-    return nms(boxes, scores, conf, description.iou, description.max_det)[:3]
+    return nms(boxes, scores, conf, description.iou, description.max_det)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from sightline.contract import ModelDescription
-from tasks.nms import append_nms, nms
+from tasks.nms import append_nms, nms_with_anchors
 
 if TYPE_CHECKING:
     import onnx
@@ -12,11 +12,10 @@ if TYPE_CHECKING:
 RAW: Final = ("raw_boxes", "raw_scores")
 
 
-def append(model: "onnx.ModelProto", description: ModelDescription, masks: "onnx.ModelProto | None") -> "onnx.ModelProto":
+def append(model: "onnx.ModelProto", description: ModelDescription, masks: "onnx.ModelProto") -> "onnx.ModelProto":
     """The graph with NMS and masks."""
     import onnx
 
-    assert masks is not None, "a family that segments has this part"
     found = append_nms(model, description.iou, description.max_det)
     kept = {value.name: value for value in (*found.graph.output, *masks.graph.output)}
     whole = onnx.ModelProto.FromString(found.SerializeToString())
@@ -28,10 +27,9 @@ def append(model: "onnx.ModelProto", description: ModelDescription, masks: "onnx
 
 
 def finish(
-    tensors: "tuple[Tensor, ...]", conf: float, description: ModelDescription, masks: "nn.Module | None"
+    tensors: "tuple[Tensor, ...]", conf: float, description: ModelDescription, masks: "nn.Module"
 ) -> "tuple[Tensor, ...]":
     """What NMS leaves above `conf`, with its masks."""
-    assert masks is not None, "a family that segments has this part"
     boxes, scores, *features = tensors
-    boxes, scores, labels, anchors = nms(boxes, scores, conf, description.iou, description.max_det)
+    boxes, scores, labels, anchors = nms_with_anchors(boxes, scores, conf, description.iou, description.max_det)
     return boxes, scores, labels, masks(boxes, labels, anchors, *features)

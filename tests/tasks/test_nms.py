@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from sightline.errors import SightlineError
-from tasks.nms import append_nms, nms
+from tasks.nms import append_nms, nms_with_anchors
 
 ANCHORS, CLASSES, IOU = 60, 3, 0.5
 Run = Callable[[dict[str, NDArray[Any]]], list[NDArray[Any]]]
@@ -77,7 +77,7 @@ def test_graph_equals_pytorch(runtime: Runtime, batch: int, max_det: int, own: b
             boxes = np.stack([boxes + 3 * label for label in range(CLASSES)], axis=1)
         features = np.full((batch, 2), seed, np.float32)
         for conf in (0.0, 0.001, 0.25, 0.9, 1.0):
-            expected = nms(torch.from_numpy(boxes), torch.from_numpy(scores), conf, IOU, max_det)
+            expected = nms_with_anchors(torch.from_numpy(boxes), torch.from_numpy(scores), conf, IOU, max_det)
             given = {"boxes_in": boxes, "scores_in": scores, "features_in": features}
             got = run({**given, "conf": np.array([conf], np.float32)})
             for mine, theirs in zip(got, (*expected, torch.from_numpy(features)), strict=True):
@@ -99,7 +99,7 @@ def test_shapes_hold_with_fewer_anchors_than_detections(runtime: Runtime) -> Non
 def test_nms_by_hand() -> None:
     boxes = torch.tensor([[[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 4], [50, 50, 60, 60.0]]])
     scores = torch.tensor([[[0.9, 0.8, 0.7, 0.1], [0.0, 0.85, 0.0, 0.2]]])
-    kept, confidence, labels, anchors = nms(boxes, scores, conf=0.15, iou=0.5, max_det=5)
+    kept, confidence, labels, anchors = nms_with_anchors(boxes, scores, conf=0.15, iou=0.5, max_det=5)
     assert confidence[0].tolist() == pytest.approx([0.9, 0.85, 0.7, 0.2, 0.0]), "another class does not suppress"
     assert labels.tolist() == [[0, 1, 0, 1, 0]]
     assert kept[0, :, 3].tolist() == [10, 9, 4, 60, 0]
