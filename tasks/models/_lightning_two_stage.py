@@ -4,14 +4,16 @@ The core is the convolutions: backbone, feature pyramid and the proposals' head.
 with as many proposals for every image, so that any batch works.
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import roi_align
+from torchvision.ops import FrozenBatchNorm2d, roi_align
 
 from sightline.contract import ModelDescription
 from tasks import models
@@ -24,6 +26,7 @@ PROPOSALS: Final = 1000  # P, of an image, that are classified
 PROPOSAL_IOU: Final = 0.7
 MIN_PROPOSAL: Final = 1e-3  # side, pixels
 MIN_BOX: Final = 1e-2
+CELLS: Final = 7  # of what the box head reads, on a side
 SAMPLES: Final = 2  # in a cell of RoIAlign, in each direction
 FINEST: Final = 2  # level of the pyramid that is pooled from, as its stride is 2 to the power of it
 COARSEST: Final = 5
@@ -36,6 +39,31 @@ class Family(_lightning_detect.Family):
     """A backbone with a feature pyramid, a region proposal network and heads on its proposals."""
 
     background = 1
+
+    def backbone(self) -> nn.Module:
+        """ResNet-50 with a feature pyramid.
+
+        From pretrained weights its first layers and its normalisations are frozen, as torchvision trains it; from scratch
+        everything learns.
+        """
+        pretrained = bool(self.config.pretrained)
+        backbone: nn.Module = resnet_fpn_backbone(
+            backbone_name="resnet50",
+            weights=None,
+            norm_layer=FrozenBatchNorm2d if pretrained else nn.BatchNorm2d,
+            trainable_layers=3 if pretrained else 5,
+        )
+        return backbone
+
+    def rename(self, name: str) -> str:
+        """Takes the first version of torchvision's names, which its published weights have, and those of ResNet-50, the classifier."""
+        if re.match(r"(conv1|bn1|layer\d)\.", name):
+            return f"backbone.body.{name}"
+        name = re.sub(r"^(backbone\.fpn\.\w+_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", name)
+        name = re.sub(r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", name)
+        if old := re.fullmatch(r"(roi_heads\.mask_head)\.mask_fcn(\d)\.(weight|bias)", name):
+            return f"{old[1]}.{int(old[2]) - 1}.0.{old[3]}"
+        return name
 
     def heads(self, network: Any) -> tuple[nn.Module, ...]:
         return (network.rpn.head, network.roi_heads.box_predictor)
@@ -94,7 +122,7 @@ class Classify(nn.Module):
         count = COARSEST - FINEST + 1
         levels = maps[:count]
         proposals, kept = self.proposals(*maps[count:])
-        logits, offsets = self.predictor(self.head(pool(levels, proposals, self.imgsz, 7)))
+        logits, offsets = self.predictor(self.head(pool_regions(levels, regions_of(proposals), self.imgsz, CELLS)))
         boxes = self.coder.decode_single(offsets, proposals.flatten(0, 1)).clamp(0, self.imgsz)
         boxes = boxes.unflatten(0, (-1, proposals.shape[1])).unflatten(2, (-1, 4))[:, :, 1:].transpose(1, 2)
         scores = logits.softmax(dim=1).unflatten(0, (-1, proposals.shape[1]))[:, :, 1:].transpose(1, 2)
@@ -155,25 +183,24 @@ def is_large(boxes: Tensor, side: float) -> Tensor:
     return (boxes[..., 2:] - boxes[..., :2] >= side).all(dim=-1)
 
 
-def pool(levels: tuple[Tensor, ...], boxes: Tensor, imgsz: int, cells: int) -> Tensor:
-    """RoIAlign of boxes, each from the level of its size (equation 1 of arXiv:1612.03144).
+def regions_of(boxes: Tensor) -> Tensor:
+    """Boxes (N, P, 4) as RoIAlign takes them, float32 (N * P, 5): the image's place in the batch, then the box."""
+    images = torch.arange(boxes.shape[0], device=boxes.device).to(boxes.dtype)
+    return torch.cat([images.view(-1, 1, 1).expand(-1, boxes.shape[1], -1), boxes], dim=-1).flatten(0, 1)
+
+
+def pool_regions(levels: tuple[Tensor, ...], regions: Tensor, imgsz: int, cells: int) -> Tensor:
+    """RoIAlign of regions, each from the level of its size (equation 1 of arXiv:1612.03144).
 
     Args:
         levels: float32 (N, D, h, w), finest first.
-        boxes: float32 (N, P, 4) xyxy in input pixels.
+        regions: float32 (R, 5), as `regions_of` has them, in input pixels.
         imgsz: Side of the input, pixels.
         cells: Side of the result.
 
     Returns:
-        float32 (N * P, D, cells, cells).
+        float32 (R, D, cells, cells).
     """
-    images = torch.arange(boxes.shape[0], device=boxes.device).unsqueeze(1).expand(-1, boxes.shape[1])
-    regions = torch.cat([images.unsqueeze(-1).to(boxes.dtype), boxes], dim=-1).flatten(0, 1)
-    return pool_regions(levels, regions, imgsz, cells)
-
-
-def pool_regions(levels: tuple[Tensor, ...], regions: Tensor, imgsz: int, cells: int) -> Tensor:
-    """The same of regions float32 (R, 5), the image's place in the batch and its box; returns float32 (R, D, cells, cells)."""
     side = (regions[:, 3:] - regions[:, 1:3]).prod(dim=1).sqrt()
     level = (CANONICAL_LEVEL + (side / CANONICAL_SIDE).log2() + 1e-6).floor().clamp(FINEST, COARSEST)
     pooled = levels[0].new_zeros(regions.shape[0], levels[0].shape[1], cells, cells)
