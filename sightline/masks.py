@@ -38,7 +38,8 @@ def paste(mask: NDArray[np.uint8], box: NDArray[np.float32], width: int, height:
 def _weights(first: int, last: int, low: float, high: float, cells: int) -> NDArray[np.float32]:
     """What each of `cells` between `low` and `high` adds to the pixels `first` to `last`, float32 (last - first, cells)."""
     places = (np.arange(first, last) + 0.5 - low) * (cells / (high - low)) - 0.5
-    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(cells))).astype(np.float32)
+    weights: NDArray[np.float32] = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(cells))).astype(np.float32)
+    return weights
 
 
 def encode(part: NDArray[np.bool_], first_x: int, first_y: int, width: int, height: int) -> str:

@@ -120,7 +120,7 @@ def append_nms(model: "onnx.ModelProto", iou: float, max_det: int) -> "onnx.Mode
         or 0 in shapes[1][1:]
     ):
         raise SightlineError(
-            f"{graph.name}: got outputs of {shapes}, expected boxes (N, A, 4) or (N, C, A, 4), and scores (N, C, A): fix its post"
+            f"{graph.name}: got outputs of {shapes}, expected boxes (N, A, 4) or (N, C, A, 4), scores (N, C, A): fix its post"
         )
     own_boxes = ranks[0] == 4
     boxes, scores = (output.name for output in graph.output[:2])

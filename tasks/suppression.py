@@ -34,7 +34,9 @@ def _(boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """The operator in ONNX, for `torch.onnx.export`."""
-    from onnxscript import opset20 as op
+    from onnxscript import opset20
+
+    op: Any = opset20
 
     def in_onnx(boxes: Any, scores: Any, iou: float) -> Any:
         axis, most = op.Constant(value_ints=[1]), op.Constant(value_ints=[2**31 - 1])

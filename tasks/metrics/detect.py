@@ -102,8 +102,9 @@ def _run_pycocotools(
             detections.append({**_entry(image, label, box, len(detections)), "score": float(score), "area": _COUNTS})
     if outlines is not None:
         sizes = [(sample.height, sample.width) for sample in samples]
-        for side, masks in ((truth, [each.truth for each in outlines]), (detections, [each.found for each in outlines])):
-            for entry, counts in zip(side, itertools.chain.from_iterable(masks), strict=True):
+        pairs = (truth, [each.truth for each in outlines]), (detections, [each.found for each in outlines])
+        for entries, masks in pairs:
+            for entry, counts in zip(entries, itertools.chain.from_iterable(masks), strict=True):
                 entry["segmentation"] = {"size": sizes[entry["image_id"]], "counts": counts.encode("ascii")}
     evaluation = COCOeval(iouType="bbox" if outlines is None else "segm")
     for side, annotations in (("cocoGt", truth), ("cocoDt", detections)):

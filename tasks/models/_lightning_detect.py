@@ -174,7 +174,8 @@ class Images(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def target(self, index: int) -> dict[str, Tensor]:
         """What is learnt of an image as it is held, in torchvision's types, for its transforms."""
-        return {"boxes": _boxes(self.boxes[index], tuple(self.images[index].shape[-2:]))}
+        height, width = self.images[index].shape[-2:]
+        return {"boxes": _boxes(self.boxes[index], (height, width))}
 
     def place(self, target: dict[str, Tensor], placement: Placement) -> dict[str, Tensor]:
         """The same in the network's input."""

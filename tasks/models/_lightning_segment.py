@@ -88,4 +88,5 @@ class Masks(nn.Module):
         own = logits.gather(1, labels_of.view(-1, 1, 1, 1).expand(-1, -1, *logits.shape[2:])).squeeze(1)
         cells = (own.sigmoid() * 255).round()
         masks = cells.new_zeros(regions.shape[0], *cells.shape[1:]).index_put((real,), cells)
-        return masks.to(torch.uint8).unflatten(0, (-1, boxes.shape[1]))
+        whole: Tensor = masks.to(torch.uint8).reshape(-1, boxes.shape[1], *cells.shape[1:])
+        return whole

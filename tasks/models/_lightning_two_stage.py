@@ -56,7 +56,7 @@ class Family(_lightning_detect.Family):
         return backbone
 
     def rename(self, name: str) -> str:
-        """Takes the first version of torchvision's names, which its published weights have, and those of ResNet-50, the classifier."""
+        """Takes the first version of torchvision's names, which its published weights have, and those of ResNet-50 alone."""
         if re.match(r"(conv1|bn1|layer\d)\.", name):
             return f"backbone.body.{name}"
         name = re.sub(r"^(backbone\.fpn\.\w+_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", name)
@@ -104,7 +104,7 @@ class Classify(nn.Module):
     """What `Core` returns to boxes float32 (N, C, P, 4) xyxy in input pixels and scores float32 (N, C, P).
 
     https://arxiv.org/abs/1506.01497, with the pyramid of https://arxiv.org/abs/1612.03144. Proposals that NMS dropped have the
-    score 0.
+    score 0 and a box of zeros.
 
     Args:
         network: In eval mode.
@@ -119,15 +119,15 @@ class Classify(nn.Module):
         self.head, self.predictor, self.coder = heads.box_head, heads.box_predictor, heads.box_coder
 
     def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
-        count = COARSEST - FINEST + 1
-        levels = maps[:count]
-        proposals, kept = self.proposals(*maps[count:])
+        levels, others = maps[: COARSEST - FINEST + 1], maps[COARSEST - FINEST + 1 :]
+        proposals, kept = self.proposals(*others)
         logits, offsets = self.predictor(self.head(pool_regions(levels, regions_of(proposals), self.imgsz, CELLS)))
         boxes = self.coder.decode_single(offsets, proposals.flatten(0, 1)).clamp(0, self.imgsz)
-        boxes = boxes.unflatten(0, (-1, proposals.shape[1])).unflatten(2, (-1, 4))[:, :, 1:].transpose(1, 2)
-        scores = logits.softmax(dim=1).unflatten(0, (-1, proposals.shape[1]))[:, :, 1:].transpose(1, 2)
+        count, labels = proposals.shape[1], logits.shape[1]
+        boxes = boxes.reshape(-1, count, labels, 4)[:, :, 1:].transpose(1, 2)  # 0 is the background
+        scores = logits.softmax(dim=1).reshape(-1, count, labels)[:, :, 1:].transpose(1, 2)
         real = kept.unsqueeze(1) & is_large(boxes, MIN_BOX)
-        found = boxes, torch.where(real, scores, 0.0)
+        found = torch.where(real.unsqueeze(-1), boxes, 0.0), torch.where(real, scores, 0.0)
         return (*found, *levels) if self.goes_on else found
 
 
@@ -165,10 +165,10 @@ class Proposals(nn.Module):
         """A level's boxes float32 (N, B, 4) and their scores float32 (N, B), 0 where they are none."""
         anchors = self.get_buffer(f"anchors_{index}")
         logits = logits.permute(0, 2, 3, 1).flatten(1)
-        offsets = offsets.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
+        offsets = torch.unflatten(offsets, 1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
         best, places = logits.topk(min(BEFORE_NMS, len(anchors)))
         boxes = self.coder.decode_single(take(offsets, places).flatten(0, 1), anchors[places.flatten()])
-        boxes = boxes.clamp(0, self.imgsz).unflatten(0, (-1, places.shape[1]))
+        boxes = boxes.clamp(0, self.imgsz).reshape(-1, places.shape[1], 4)
         scores = torch.where(is_large(boxes, MIN_PROPOSAL), best.sigmoid(), 0.0)
         return boxes, suppress(boxes, scores, PROPOSAL_IOU)
 

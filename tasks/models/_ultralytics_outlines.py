@@ -27,11 +27,12 @@ def ring_of(sample: Sample, index: int) -> NDArray[np.float64]:
     if shape is None or isinstance(shape, str):
         mask = mask_of(sample, index).astype(np.uint8)
         contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        rings = [contour.reshape(-1, 2) + CENTRE for contour in contours]
+        rings = [contour.reshape(-1, 2).astype(np.float64) + CENTRE for contour in contours]
     else:
         rings = [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in shape]
     rings = [ring for ring in rings if len(ring) >= FEWEST]
     if not rings:
         xmin, ymin, xmax, ymax = sample.boxes[index]
         return np.array([[xmin, ymin], [xmax, ymin], [xmax, ymax], [xmin, ymax]])
-    return np.concatenate(merge_multi_segment(rings)) if len(rings) > 1 else rings[0]
+    joined: NDArray[np.float64] = np.concatenate(merge_multi_segment(rings)) if len(rings) > 1 else rings[0]
+    return joined

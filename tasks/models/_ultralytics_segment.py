@@ -50,19 +50,23 @@ class Core(_ultralytics_detect.Core):
         return (*super().heads(levels), *coefficients, prototypes)
 
 
-class Decode(_ultralytics_detect.Decode):
+class Decode(nn.Module):
     """Boxes and scores as a detector's, and as features the coefficients float32 (N, A, D) and the prototypes."""
+
+    def __init__(self, network: Any, imgsz: int) -> None:
+        super().__init__()
+        self.detect = _ultralytics_detect.Decode(network, imgsz)
 
     def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
         *maps_of_levels, prototypes = maps
         count = len(maps_of_levels) // 3
-        boxes, scores = super().forward(*maps_of_levels[: 2 * count])
+        boxes, scores = self.detect(*maps_of_levels[: 2 * count])
         coefficients = torch.cat([level.flatten(2) for level in maps_of_levels[2 * count :]], dim=2).transpose(1, 2)
         return boxes, scores, coefficients, prototypes
 
 
 class Masks(nn.Module):
-    """Masks uint8 (N, K, M, M) of `sightline.contract`, out of coefficients and prototypes (YOLACT, arXiv:1904.02689, equation 1).
+    """Masks uint8 (N, K, M, M) of `sightline.contract`: sums of prototypes (YOLACT, arXiv:1904.02689, equation 1).
 
     Args:
         imgsz: Side of the input, pixels.
@@ -74,8 +78,9 @@ class Masks(nn.Module):
 
     def forward(self, boxes: Tensor, labels: Tensor, anchors: Tensor, coefficients: Tensor, prototypes: Tensor) -> Tensor:
         own = coefficients.gather(1, anchors.unsqueeze(-1).expand(-1, -1, coefficients.shape[2]))
-        whole = (own @ prototypes.flatten(2)).unflatten(2, prototypes.shape[2:]).flatten(0, 1).unsqueeze(1)
+        whole = (own @ prototypes.flatten(2)).reshape(-1, 1, *prototypes.shape[2:])
         places = torch.arange(whole.shape[0], device=whole.device).to(boxes.dtype).unsqueeze(1)
         regions = torch.cat([places, boxes.flatten(0, 1)], dim=1)
         cells = roi_align(whole, regions, SIDE, prototypes.shape[-1] / self.imgsz, SAMPLES, aligned=True)
-        return (cells.sigmoid() * 255).round().to(torch.uint8).unflatten(0, (-1, boxes.shape[1])).squeeze(2)
+        masks: Tensor = (cells.sigmoid() * 255).round().to(torch.uint8).reshape(-1, boxes.shape[1], SIDE, SIDE)
+        return masks

@@ -18,7 +18,7 @@ def append(model: "onnx.ModelProto", description: ModelDescription, masks: "onnx
 
     found = append_nms(model, description.iou, description.max_det)
     kept = {value.name: value for value in (*found.graph.output, *masks.graph.output)}
-    whole = onnx.ModelProto.FromString(found.SerializeToString())
+    whole: onnx.ModelProto = onnx.ModelProto.FromString(found.SerializeToString())
     for field in ("node", "initializer", "value_info"):
         getattr(whole.graph, field).extend(getattr(masks.graph, field))
     del whole.graph.output[:]

@@ -31,7 +31,7 @@ def draw(
     truth, guesses = [], []
     for sample, result, outlines in zip(shown(samples), shown(found), shown(measured.outlines), strict=True):
         image = decode(sample.path.read_bytes())
-        kept = np.flatnonzero(result.scores >= conf)
+        kept = np.flatnonzero(result.scores >= conf).tolist()
         truth.append(paint(image, outlines.truth, sample.labels))
         guesses.append(paint(image, [result.masks[index] for index in kept], result.labels[kept]))
     detections(shown(samples), shown(found), classes, conf, report / "predictions.png", truth, guesses)
