@@ -141,6 +141,10 @@ def _export(
             raise SightlineError(f"{part} of the model: {_reason(error)}: write it without, in tasks/models") from error
     assert program is not None
     model = _strip(program.model_proto, part)
+    for value in model.graph.value_info:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param != BATCH and not dim.HasField("dim_value"):
+                dim.Clear()  # found while it runs; another part gives such a length the same name
     return compose.add_prefix(model, f"{part}/", rename_inputs=False, rename_outputs=False)
 
 
