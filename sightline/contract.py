@@ -1,12 +1,13 @@
 """The runtime contract: what `model.json` and `manifest.json` say, and what the graph takes and gives.
 
-The ONNX graph is pre + core + post. It takes `images`, uint8 (N, H, W, 3) RGB, and, for a detector, `conf`, float32 (1,). Its
+The ONNX graph is pre + core + post. It takes `images`, uint8 (N, H, W, 3) RGB, and, where it detects, `conf`, float32 (1,). Its
 outputs are padded, so that any batch works:
 
 - classify: `probabilities` float32 (N, C);
 - multilabel: the same, each between 0 and 1 by itself, and 0 where it is not above `conf`, which it takes as a detector does;
 - detect: `boxes` float32 (N, K, 4) xyxy in input pixels, `scores` float32 (N, K), `labels` int64 (N, K), padded with score 0;
-- semantic: `class_map` uint8 (N, H, W), the class of each input pixel.
+- semantic: `class_map` uint8 (N, H, W), the class of each input pixel;
+- segment: detect's, K at most 100, and `masks` uint8 (N, K, M, M), 0-255: how probably each cell of the box is of the object.
 """
 
 import dataclasses
@@ -33,6 +34,7 @@ OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "multilabel": ("probabilities",),
     "detect": ("boxes", "scores", "labels"),
     "semantic": ("class_map",),
+    "segment": ("boxes", "scores", "labels", "masks"),
 }
 
 

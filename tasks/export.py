@@ -56,7 +56,7 @@ def export(paths: Paths, config: Config) -> dict[str, float]:
         folder = paths.report / FAILED / precision
         folder.mkdir(parents=True)
         for whole in _attempts(graphs, precision, training, description):
-            write(finish(whole, description), folder / FILES[precision])
+            write(finish(whole, description, graphs.masks), folder / FILES[precision])
             replace(description, files={precision: describe_file(folder / FILES[precision])}).write(folder)
             verdicts[precision] = gate.judge(whole, folder, precision, config.export.max_drop[precision])
             if verdicts[precision].passed:

@@ -75,6 +75,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         sizes = statistics.box_sizes(tables)
         metadata["objects_per_image"] = statistics.objects_per_image(tables)
         metadata["boxes"] = {name: statistics.quantiles(sizes[name]) for name in ("width", "height", "area_share", "aspect")}
+        metadata["outlined"] = int(tables.objects[["polygons", "rle"]].notna().any(axis=1).sum())
         metadata["difficult"] = int(tables.objects["difficult"].sum())
         metadata["crowd"] = int(tables.objects["iscrowd"].sum())
     if areas is not None:

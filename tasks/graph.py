@@ -1,4 +1,4 @@
-"""The runtime graph in ONNX: pre, core and post exported one by one, so that the core alone can be quantised, then joined."""
+"""The runtime graph in ONNX: its parts exported one by one, so that the core alone can be quantised, then joined."""
 
 import re
 import warnings
@@ -11,6 +11,7 @@ from sightline.contract import ModelDescription
 from sightline.errors import SightlineError
 from tasks import outputs
 from tasks.models import Parts
+from tasks.nms import ANCHORS
 
 if TYPE_CHECKING:
     import onnx
@@ -23,11 +24,12 @@ BATCH: Final = "batch"
 
 @dataclass(frozen=True)
 class Graphs:
-    """The three parts of `tasks.models.Parts` as ONNX models, joined by the names of their inputs and outputs."""
+    """The parts of `tasks.models.Parts` as ONNX models, joined by the names of their inputs and outputs."""
 
     pre: "onnx.ModelProto"
     core: "onnx.ModelProto"
     post: "onnx.ModelProto"
+    masks: "onnx.ModelProto | None" = None
 
 
 def export_parts(parts: Parts, description: ModelDescription) -> Graphs:
@@ -40,17 +42,32 @@ def export_parts(parts: Parts, description: ModelDescription) -> Graphs:
 
     spec = description.input
     images = torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8)  # 2: torch.export takes 1 for a constant
+    task = outputs.load(description.task)
     with torch.inference_mode():
         pixels = parts.pre(images)
         raw = parts.core(pixels)
-    maps = raw if isinstance(raw, tuple) else (raw,)
+        maps = raw if isinstance(raw, tuple) else (raw,)
+        features = parts.post(*maps)[len(task.RAW) :] if parts.masks else ()
     map_names = [f"map_{index}" for index in range(len(maps))]
-    raw_names = outputs.load(description.task).RAW
+    feature_names = [f"feature_{index}" for index in range(len(features))]
+    raw_names = [*task.RAW, *feature_names]
     return Graphs(
         pre=_export("pre", parts.pre, (images,), ["images"], ["pixels"]),
         core=_given(parts.core) or _export("core", parts.core, (pixels.clone(),), ["pixels"], map_names),
         post=_export("post", parts.post, tuple(tensor.clone() for tensor in maps), map_names, raw_names),
+        masks=_export_masks(parts.masks, features, feature_names, description) if parts.masks else None,
     )
+
+
+def _export_masks(
+    module: "nn.Module", features: "tuple[Tensor, ...]", names: list[str], description: ModelDescription
+) -> "onnx.ModelProto":
+    import torch
+
+    kept = torch.zeros(2, description.max_det, dtype=torch.int64)
+    boxes = torch.tensor([0.0, 0.0, description.input.width, description.input.height]).repeat(2, description.max_det, 1)
+    inputs = (boxes, kept, kept.clone(), *(feature.clone() for feature in features))
+    return _export("masks", module, inputs, ["boxes", "labels", ANCHORS, *names], ["masks"])
 
 
 def join(graphs: Graphs) -> "onnx.ModelProto":
@@ -64,15 +81,23 @@ def join(graphs: Graphs) -> "onnx.ModelProto":
     return whole
 
 
-def finish(whole: "onnx.ModelProto", description: ModelDescription) -> "onnx.ModelProto":
+def finish(
+    whole: "onnx.ModelProto", description: ModelDescription, masks: "onnx.ModelProto | None" = None
+) -> "onnx.ModelProto":
     """The graph of `sightline.contract`, checked, without what differs between two exports of the same weights.
+
+    Args:
+        whole: What `join` returned.
+        description: Of the model.
+        masks: The part of that name, where there is one.
 
     Raises:
         SightlineError: The batch or the outputs are not as the contract wants them.
     """
     import onnx
 
-    whole = _strip(outputs.load(description.task).append(whole, description), description.name)
+    more = {"masks": masks} if masks else {}
+    whole = _strip(outputs.load(description.task).append(whole, description, **more), description.name)
     onnx.checker.check_model(whole, full_check=True)
     fixed = [value.name for value in _batched(whole) if value.type.tensor_type.shape.dim[0].dim_param != BATCH]
     if fixed:
@@ -94,6 +119,8 @@ def _export(
     import torch
     from onnx import compose
 
+    from tasks.suppression import translations
+
     batch = torch.export.Dim(BATCH)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*axis name: batch will not be used", category=UserWarning)
@@ -108,11 +135,16 @@ def _export(
                 dynamic_shapes=(tuple({0: batch} for _ in inputs),),
                 external_data=False,
                 verbose=False,
+                custom_translation_table=translations(),
             )
         except torch.onnx.OnnxExporterError as error:
             raise SightlineError(f"{part} of the model: {_reason(error)}: write it without, in tasks/models") from error
     assert program is not None
     model = _strip(program.model_proto, part)
+    for value in model.graph.value_info:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param != BATCH and not dim.HasField("dim_value"):
+                dim.Clear()  # found while it runs; another part gives such a length the same name
     return compose.add_prefix(model, f"{part}/", rename_inputs=False, rename_outputs=False)
 
 

@@ -3,6 +3,7 @@
 Boxes are xyxy in absolute pixels, 0-based and half-open: a box that covers an image of 640x480 is (0, 0, 640, 480).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -50,6 +51,8 @@ VALUE: Final = pa.field("value", pa.int32())
 """A class's pixels in the masks of raw, as `tasks.masks` has values; `transform` takes this column and what is ignored away."""
 BOX: Final = ["xmin", "ymin", "xmax", "ymax"]
 SPLITS: Final = ("train", "val", "test")
+Shape = Sequence[Sequence[float]] | str | None
+"""An object's polygons, each x, y, x, y, ... in absolute pixels, or its mask's run-length code; None where it has neither."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ class Sample:
         crowd: bool (M,), regions that are neither hit nor missed (COCO's iscrowd).
         difficult: bool (M,), objects that VOC leaves out of its metric.
         mask: A PNG of one channel, uint8 (H, W), of indices of `Dataset.classes`; 255 is ignored. None where there is none.
+        shapes: The outline of each of the M objects, as the table has it: polygons, COCO's compressed run-length code, or None.
+            `tasks.shapes` rasterises them.
     """
 
     image_id: str
@@ -116,6 +121,7 @@ class Sample:
     crowd: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
     difficult: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
     mask: Path | None = None
+    shapes: Sequence[Shape] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,10 @@ class Dataset:
         objects = self.tables.objects.sort_values("image_id", kind="stable")
         labels, boxes = objects["label"].to_numpy(np.int64), objects[BOX].to_numpy(np.float64)
         crowd, difficult = (objects[name].to_numpy(np.bool_) for name in ("iscrowd", "difficult"))
+        shapes = [
+            polygons if polygons is not None else rle if isinstance(rle, str) else None
+            for polygons, rle in zip(objects["polygons"], objects["rle"], strict=True)
+        ]
         ids = objects["image_id"].to_numpy(object)
         starts, ends = (np.searchsorted(ids, images["image_id"].to_numpy(object), side) for side in ("left", "right"))
         return [
@@ -166,6 +176,7 @@ class Dataset:
                 crowd=crowd[start:end],
                 difficult=difficult[start:end],
                 mask=None if pd.isna(row.mask) else self.root / row.mask,
+                shapes=shapes[start:end],
             )
             for row, start, end in zip(images.itertuples(), starts, ends, strict=True)
         ]

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sightline.errors import SightlineError
 from tasks import models, stage
@@ -41,12 +41,7 @@ def train(paths: Paths, config: Config) -> stage.Metrics:
     Raises:
         SightlineError: The model is for another task than the dataset.
     """
-    labelled_for = json.loads((paths.fingerprint / METADATA_FILE).read_text(encoding="utf-8"))["task"]
-    if labelled_for != config.model.task:
-        raise SightlineError(
-            f"model: {config.model.name} is for the task {config.model.task}, and the dataset is labelled for {labelled_for}: "
-            f"choose a model for {labelled_for}, or another dataset"
-        )
+    _check_labels(json.loads((paths.fingerprint / METADATA_FILE).read_text(encoding="utf-8")), config.model)
     dataset = Dataset.read(paths.raw, paths.dataset)
     family = models.load(config.model, dataset.classes)
     for folder in (paths.model, paths.report):
@@ -70,6 +65,20 @@ def train(paths: Paths, config: Config) -> stage.Metrics:
     evaluation = evaluate_checkpoint(paths.model, samples, "train: validation")
     write_report(paths.report, history, samples, evaluation, dataset.classes)
     return evaluation.metrics
+
+
+def _check_labels(metadata: Mapping[str, Any], model: Model) -> None:
+    """Refuses a model for another task than the dataset; outlines of objects are for `segment`, their boxes for `detect`."""
+    labelled_for, boxed = metadata["task"], metadata["objects"]
+    if (model.task, labelled_for) == ("segment", "detect"):
+        if metadata["outlined"] == boxed:
+            return
+        labelled_for = f"detect, with outlines of {metadata['outlined']} of {boxed} objects"
+    if labelled_for != model.task:
+        raise SightlineError(
+            f"model: {model.name} is for the task {model.task}, and the dataset is labelled for {labelled_for}: "
+            f"choose a model for {metadata['task']}, or another dataset"
+        )
 
 
 def write_report(

@@ -55,10 +55,15 @@ def read(outputs: Outputs, index: int, placement: Placement) -> Detections:
         placement: Where that image lies in its input.
     """
     scores = np.asarray(outputs["scores"][index], np.float32)
-    real = np.flatnonzero(scores > 0)
-    order = real[np.argsort(-scores[real], kind="stable")]
+    order = real(scores)
     boxes = np.asarray(outputs["boxes"][index], np.float32)[order]
     return Detections(placement.to_image(boxes), scores[order], np.asarray(outputs["labels"][index], np.int64)[order])
+
+
+def real(scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The places of what is no padding in scores float32 (K,), the best first."""
+    found = np.flatnonzero(scores > 0)
+    return found[np.argsort(-scores[found], kind="stable")]
 
 
 def text(answer: Mapping[str, Any]) -> str:

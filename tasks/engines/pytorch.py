@@ -33,7 +33,8 @@ class Engine(BaseEngine):
 
         with torch.inference_mode():
             raw = self.parts(torch.from_numpy(images))
-            tensors = outputs.load(self.description.task).finish(raw, conf, self.description)
+            more = {"masks": self.parts.masks} if self.parts.masks else {}
+            tensors = outputs.load(self.description.task).finish(raw, conf, self.description, **more)
         return {name: value.numpy() for name, value in zip(self.description.outputs, tensors, strict=True)}
 
     def facts(self) -> dict[str, str]:

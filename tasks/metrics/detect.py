@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,7 +36,30 @@ class Average(Measured):
     curves: dict[str, NDArray[np.float64]]
 
 
+@dataclass(frozen=True)
+class Outlines:
+    """The masks of one image in COCO's compressed run-length code.
+
+    Attributes:
+        truth: Of the sample's objects.
+        found: Of what was detected.
+    """
+
+    truth: Sequence[str]
+    found: Sequence[str]
+
+
 def measure(samples: Sequence[Sample], found: Sequence[Detections], classes: Sequence[str]) -> Average:
+    """Measures detections against the ground truth; see `average`."""
+    return average(samples, found, classes)
+
+
+def average(
+    samples: Sequence[Sample],
+    found: Sequence[Detections],
+    classes: Sequence[str],
+    outlines: Sequence[Outlines] | None = None,
+) -> Average:
     """Measures detections against the ground truth.
 
     Crowd regions and VOC's difficult objects are neither hit nor missed. A class without an object in `samples` is left out of
@@ -46,9 +70,10 @@ def measure(samples: Sequence[Sample], found: Sequence[Detections], classes: Seq
         samples: The ground truth.
         found: The detections of each sample, in its pixels.
         classes: Class names.
+        outlines: Of each sample; with them overlaps are those of masks, without those of boxes.
     """
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = _run_pycocotools(samples, found, len(classes))
+        evaluation = _run_pycocotools(samples, found, len(classes), outlines)
     precision = evaluation.eval["precision"][:, :, :, 0, 0]  # (IoU, recall, class), -1 where the class has no object
     present = [index for index in range(len(classes)) if precision[0, 0, index] >= 0]
     curves = {classes[index]: precision[0, :, index] for index in present}
@@ -61,7 +86,9 @@ def measure(samples: Sequence[Sample], found: Sequence[Detections], classes: Seq
     return Average(metrics, curves)
 
 
-def _run_pycocotools(samples: Sequence[Sample], found: Sequence[Detections], classes: int) -> Any:
+def _run_pycocotools(
+    samples: Sequence[Sample], found: Sequence[Detections], classes: int, outlines: Sequence[Outlines] | None
+) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -73,11 +100,17 @@ def _run_pycocotools(samples: Sequence[Sample], found: Sequence[Detections], cla
             truth.append({**_entry(image, label, box, len(truth)), "iscrowd": int(crowd), "area": area})
         for box, label, score in zip(result.boxes, result.labels, result.scores, strict=True):
             detections.append({**_entry(image, label, box, len(detections)), "score": float(score), "area": _COUNTS})
-    evaluation = COCOeval(iouType="bbox")
+    if outlines is not None:
+        sizes = [(sample.height, sample.width) for sample in samples]
+        pairs = (truth, [each.truth for each in outlines]), (detections, [each.found for each in outlines])
+        for entries, masks in pairs:
+            for entry, counts in zip(entries, itertools.chain.from_iterable(masks), strict=True):
+                entry["segmentation"] = {"size": sizes[entry["image_id"]], "counts": counts.encode("ascii")}
+    evaluation = COCOeval(iouType="bbox" if outlines is None else "segm")
     for side, annotations in (("cocoGt", truth), ("cocoDt", detections)):
         index = COCO()
         index.dataset = {
-            "images": [{"id": image} for image in range(len(samples))],
+            "images": [{"id": image, "width": sample.width, "height": sample.height} for image, sample in enumerate(samples)],
             "categories": [{"id": label} for label in range(classes)],
             "annotations": annotations,
         }
@@ -120,16 +153,24 @@ def _best_f1(evaluation: Any) -> dict[str, float]:
 
 
 def confusion(
-    samples: Sequence[Sample], found: Sequence[Detections], classes: int, conf: float, iou: float = 0.5
+    samples: Sequence[Sample],
+    found: Sequence[Detections],
+    classes: int,
+    conf: float,
+    iou: float = 0.5,
+    outlines: Sequence[Outlines] | None = None,
 ) -> NDArray[np.int64]:
     """Counts int64 (C + 1, C + 1) of (true, predicted) at the threshold `conf`; the last row and column are the background.
 
     Best score first, a detection takes the free object that it overlaps most, of whatever class, from `iou` on. Crowd regions
-    and difficult objects do not count, nor do the detections on them.
+    and difficult objects do not count, nor do the detections on them. With `outlines` overlaps are those of masks.
     """
     matrix = np.zeros((classes + 1, classes + 1), np.int64)
-    for sample, result in zip(samples, found, strict=True):
-        overlaps = box_iou(sample.boxes, result.boxes.astype(np.float64))
+    for number, (sample, result) in enumerate(zip(samples, found, strict=True)):
+        if outlines is None:
+            overlaps = box_iou(sample.boxes, result.boxes.astype(np.float64))
+        else:
+            overlaps = mask_iou(outlines[number], sample.width, sample.height)
         taken = np.zeros(len(sample.boxes), bool)
         skipped = sample.crowd | sample.difficult
         for index in np.flatnonzero(result.scores >= conf):
@@ -153,4 +194,18 @@ def box_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[
     areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1) for boxes in (first, second)]
     union = areas[0][:, None] + areas[1][None, :] - inside
     overlap: NDArray[np.float64] = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    return overlap
+
+
+def mask_iou(outlines: Outlines, width: int, height: int) -> NDArray[np.float64]:
+    """Intersection over union, float64 (M, K), of an image's M objects and K detections."""
+    from pycocotools import mask as coco
+
+    if not len(outlines.truth) or not len(outlines.found):
+        return np.zeros((len(outlines.truth), len(outlines.found)))
+    truth, found = (
+        [{"size": [height, width], "counts": counts.encode("ascii")} for counts in side]
+        for side in (outlines.truth, outlines.found)
+    )
+    overlap: NDArray[np.float64] = coco.iou(truth, found, [False] * len(found))
     return overlap

@@ -33,22 +33,26 @@ class DivergedError(SightlineError):
 
 @dataclass(frozen=True)
 class Parts:
-    """The runtime graph in three modules, in eval mode; only the core is quantised or cast.
+    """The runtime graph in modules, in eval mode; only the core is quantised or cast.
 
     Attributes:
         pre: `images` uint8 (N, H, W, 3) RGB to the core's input, float32 (N, 3, H, W), normalised.
         core: Backbone and head; returns a tensor or a tuple of tensors.
         post: What the core returned (a tuple's tensors as arguments) to classify: probabilities float32 (N, C); detect: boxes
-            float32 (N, A, 4) xyxy in input pixels and scores float32 (N, C, A), before NMS; semantic: logits float32
-            (N, C, H, W), of each input pixel.
+            float32 (N, A, 4) or (N, C, A, 4), of each class its own, xyxy in input pixels, and scores float32 (N, C, A),
+            before NMS; semantic: logits float32 (N, C, H, W), of each input pixel; segment: detect's, and features, what
+            `masks` needs.
+        masks: Segment alone: what NMS left, boxes float32 (N, K, 4), labels int64 (N, K) and anchors int64 (N, K), and the
+            features, as arguments, to masks uint8 (N, K, M, M) of `sightline.contract`.
     """
 
     pre: "nn.Module"
     core: "nn.Module"
     post: "nn.Module"
+    masks: "nn.Module | None" = None
 
     def __call__(self, images: "Tensor") -> "tuple[Tensor, ...]":
-        """Runs the three on `images`, uint8 (N, H, W, 3) RGB; returns what `post` does, as a tuple."""
+        """Runs the first three on `images`, uint8 (N, H, W, 3) RGB; returns what `post` does, as a tuple."""
         raw = self.core(self.pre(images))
         result = self.post(*raw) if isinstance(raw, tuple) else self.post(raw)
         return result if isinstance(result, tuple) else (result,)

@@ -17,7 +17,7 @@ from torchvision.tv_tensors import BoundingBoxes
 from torchvision.tv_tensors import Image as ImageTensor
 
 from sightline.contract import Input
-from sightline.preprocess import KERNELS, decode, prepare
+from sightline.preprocess import KERNELS, Placement, decode, prepare
 from tasks import augmentation_sheet, models, schema
 from tasks.models import _images, _lightning
 from tasks.models._torch import seed_epoch, start_from
@@ -54,6 +54,10 @@ class Family(models.Family):
         """The name here of a tensor of published weights."""
         return name
 
+    def images(self, samples: Sequence[Sample], recipe: schema.Train) -> "Images":
+        """What is learnt from."""
+        return Images(samples, self.description().input, recipe, self.background)
+
     def fit(
         self,
         dataset: Labelled,
@@ -71,8 +75,8 @@ class Family(models.Family):
         network.transform = Fixed(_images.Normalise(self.mean, self.std))
         for part in (network.backbone, *self.heads(network)):
             part.register_forward_hook(_cast)
-        images = Images(dataset.samples("train"), self.description().input, recipe, self.background)
-        _lightning.fit(Learning(network, images, self.classes, self.background), recipe, work=work, out=out, on_epoch=on_epoch)
+        learning = Learning(network, self.images(dataset.samples("train"), recipe), self.classes, self.background)
+        _lightning.fit(learning, recipe, work=work, out=out, on_epoch=on_epoch)
 
 
 class Learning(_lightning.Learning):
@@ -170,14 +174,23 @@ class Images(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        image, boxes = self.before(ImageTensor(self.images[index]), _boxes(self.boxes[index], self.images[index]))
+        image, target = self.before(ImageTensor(self.images[index]), self.target(index))
         pixels, placement = prepare(image.permute(1, 2, 0).numpy(), self.spec)
-        placed = boxes.as_subclass(Tensor) * torch.tensor([placement.scale_x, placement.scale_y] * 2)
         prepared = ImageTensor(torch.tensor(pixels).permute(2, 0, 1).contiguous())
-        image, boxes = self.after(prepared, _boxes(placed, prepared))
-        boxes = boxes.as_subclass(Tensor)
-        seen = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(dim=1)
-        return image.as_subclass(Tensor), {"boxes": boxes[seen], "labels": self.labels[index][seen]}
+        image, target = self.after(prepared, self.place(target, placement))
+        plain = {name: value.as_subclass(Tensor) for name, value in target.items()} | {"labels": self.labels[index]}
+        seen = (plain["boxes"][:, 2:] - plain["boxes"][:, :2] >= MIN_SIDE).all(dim=1)
+        return image.as_subclass(Tensor), {name: value[seen] for name, value in plain.items()}
+
+    def target(self, index: int) -> dict[str, Tensor]:
+        """What is learnt of an image as it is held, in torchvision's types, for its transforms."""
+        height, width = self.images[index].shape[-2:]
+        return {"boxes": _boxes(self.boxes[index], (height, width))}
+
+    def place(self, target: dict[str, Tensor], placement: Placement) -> dict[str, Tensor]:
+        """The same in the network's input."""
+        scale = torch.tensor([placement.scale_x, placement.scale_y] * 2)
+        return {"boxes": _boxes(target["boxes"].as_subclass(Tensor) * scale, (self.spec.height, self.spec.width))}
 
 
 def reduce(image: NDArray[np.uint8], spec: Input) -> NDArray[np.uint8]:
@@ -193,5 +206,5 @@ def _crop(probability: float) -> v2.Transform:
     return v2.RandomApply([v2.RandomIoUCrop()], probability) if probability else v2.Identity()
 
 
-def _boxes(boxes: Tensor, image: Tensor) -> BoundingBoxes:
-    return BoundingBoxes(boxes, format="XYXY", canvas_size=tuple(image.shape[-2:]))
+def _boxes(boxes: Tensor, size: tuple[int, int]) -> BoundingBoxes:
+    return BoundingBoxes(boxes, format="XYXY", canvas_size=size)

@@ -46,7 +46,7 @@ _open_image = Image.open
 try:
     from ultralytics.cfg import get_cfg
     from ultralytics.data.dataset import YOLODataset
-    from ultralytics.nn.tasks import ClassificationModel, DetectionModel
+    from ultralytics.nn.tasks import ClassificationModel, DetectionModel, SegmentationModel
     from ultralytics.optim import MuSGD
     from ultralytics.utils.torch_utils import ModelEMA
 except ModuleNotFoundError as error:
@@ -84,7 +84,9 @@ class Images(YOLODataset):  # type: ignore[misc]
     def __init__(self, samples: list[Sample], config: schema.Model, hyp: Any, classes: tuple[str, ...]) -> None:
         self.samples, self.classes = samples, classes
         names = {"names": dict(enumerate(classes))}
-        super().__init__(img_path="", data=names, imgsz=config.imgsz, augment=True, hyp=hyp, batch_size=hyp.batch)
+        self.outlines = config.task == "segment"
+        given = {"img_path": "", "data": names, "imgsz": config.imgsz, "augment": True, "hyp": hyp, "batch_size": hyp.batch}
+        super().__init__(**given, task=config.task)
         for index, sample in enumerate(samples):
             image = _resize(decode(sample.path.read_bytes()), config)
             self.ims[index] = np.ascontiguousarray(image[:, :, ::-1])  # BGR
@@ -98,7 +100,7 @@ class Images(YOLODataset):  # type: ignore[misc]
 
     def get_labels(self) -> list[dict[str, Any]]:
         """The ground truth as xywh, shares of the image."""
-        return [_label(sample) for sample in self.samples]
+        return [_label(sample, self.outlines) for sample in self.samples]
 
 
 def _resize(image: NDArray[np.uint8], config: schema.Model) -> NDArray[np.uint8]:
@@ -112,15 +114,19 @@ def _resize(image: NDArray[np.uint8], config: schema.Model) -> NDArray[np.uint8]
     return prepare(image, Input(height, width, "stretch", config.kernel))[0]
 
 
-def _label(sample: Sample) -> dict[str, Any]:
-    boxes = sample.boxes[~sample.crowd] / np.tile([sample.width, sample.height], 2)
+def _label(sample: Sample, outlines: bool) -> dict[str, Any]:
+    from tasks.models._ultralytics_outlines import ring_of  # after Ultralytics' settings, above
+
+    size = np.array([sample.width, sample.height])
+    boxes = sample.boxes[~sample.crowd] / np.tile(size, 2)
+    segments = [ring_of(sample, int(index)) / size for index in np.flatnonzero(~sample.crowd)] if outlines else []
     low, high = boxes[:, :2], boxes[:, 2:]
     return {
         "im_file": str(sample.path),
         "shape": (sample.height, sample.width),
         "cls": sample.labels[~sample.crowd, None].astype(np.float32),
         "bboxes": np.hstack([(low + high) / 2, high - low]).astype(np.float32),
-        "segments": [],
+        "segments": [segment.astype(np.float32) for segment in segments],
         "keypoints": None,
         "normalized": True,
         "bbox_format": "xywh",
@@ -129,7 +135,7 @@ def _label(sample: Sample) -> dict[str, Any]:
 
 def build(config: schema.Model, classes: tuple[str, ...]) -> Any:
     """The network with random weights, its head for `classes`: an nn.Module, whose attributes are Ultralytics' own."""
-    network = {"classify": ClassificationModel, "detect": DetectionModel}[config.task]
+    network = {"classify": ClassificationModel, "detect": DetectionModel, "segment": SegmentationModel}[config.task]
     return cast("Any", network)(f"{config.arch}.yaml", nc=len(classes), verbose=False)
 
 

@@ -74,7 +74,10 @@ class Core(nn.Module):
             x = layer(_inputs(self.sources[index], x, kept))
             if index in self.kept:
                 kept[index] = x
-        levels = [kept[index] for index in self.levels]
+        return self.heads([kept[index] for index in self.levels])
+
+    def heads(self, levels: list[Tensor]) -> tuple[Tensor, ...]:
+        """The maps of the levels that the head reads."""
         boxes = [branch(level) for branch, level in zip(self.boxes, levels, strict=True)]
         return (*boxes, *(branch(level) for branch, level in zip(self.classes, levels, strict=True)))
 

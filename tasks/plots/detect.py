@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +16,8 @@ from tasks.metrics.detect import RECALLS, Average, confusion
 from tasks.plots import confusion_matrix, save, spread
 from tasks.tables import Sample
 
+Item = TypeVar("Item")
+
 
 def draw(
     samples: Sequence[Sample], found: Sequence[Detections], measured: Average, classes: Sequence[str], report: Path
@@ -25,7 +27,8 @@ def draw(
     matrix = confusion(samples, found, len(classes), conf)
     confusion_matrix(matrix, [*classes, "background"], report / "confusion_matrix.png")
     precision_recall(measured.curves, report / "precision_recall.png")
-    detections(samples, found, classes, conf, report / "predictions.png")
+    images = [decode(sample.path.read_bytes()) for sample in shown(samples)]
+    detections(shown(samples), shown(found), classes, conf, report / "predictions.png", images, images)
 
 
 def precision_recall(curves: Mapping[str, NDArray[np.float64]], path: Path) -> None:
@@ -44,26 +47,36 @@ def precision_recall(curves: Mapping[str, NDArray[np.float64]], path: Path) -> N
     save(figure, path)
 
 
-def detections(samples: Sequence[Sample], found: Sequence[Detections], classes: Sequence[str], conf: float, path: Path) -> None:
-    """The ground truth above, what was found at `conf` below."""
-    chosen = spread(len(samples))
-    figure = Figure(figsize=(4.2 * len(chosen) / 2, 13), layout="constrained")
-    grid = figure.subplots(4, (len(chosen) + 1) // 2, squeeze=False)
+def shown(items: Sequence[Item]) -> list[Item]:
+    """The few of them that a picture has."""
+    return [items[index] for index in spread(len(items))]
+
+
+def detections(
+    samples: Sequence[Sample],
+    found: Sequence[Detections],
+    classes: Sequence[str],
+    conf: float,
+    path: Path,
+    true_images: Sequence[NDArray[np.uint8]],
+    predicted_images: Sequence[NDArray[np.uint8]],
+) -> None:
+    """The ground truth above, what was found at `conf` below; each on its image, uint8 (H, W, 3) RGB."""
+    figure = Figure(figsize=(4.2 * len(samples) / 2, 13), layout="constrained")
+    grid = figure.subplots(4, (len(samples) + 1) // 2, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for place, index in enumerate(chosen):
-        sample, result = samples[index], found[index]
-        image = decode(sample.path.read_bytes())
+    for place, (sample, result) in enumerate(zip(samples, found, strict=True)):
         row, column = 2 * (place // grid.shape[1]), place % grid.shape[1]
         truth, predicted = grid[row, column], grid[row + 1, column]
         truth.set_title(f"true: {sample.image_id}", fontsize="small")
         predicted.set_title(f"predicted at {conf:.2f}", fontsize="small")
-        _draw(truth, image, sample.boxes, [classes[int(label)] for label in sample.labels], sample.labels)
+        _draw(truth, true_images[place], sample.boxes, [classes[int(label)] for label in sample.labels], sample.labels)
         kept = result.scores >= conf
         texts = [
             f"{classes[int(label)]} {score:.2f}" for label, score in zip(result.labels[kept], result.scores[kept], strict=True)
         ]
-        _draw(predicted, image, result.boxes[kept], texts, result.labels[kept])
+        _draw(predicted, predicted_images[place], result.boxes[kept], texts, result.labels[kept])
     save(figure, path)
 
 

@@ -52,16 +52,18 @@ def dataset(folder: Path, task: str, images: int = 12) -> Dataset:
         name = f"{number:03}"
         pixels = rng.integers(0, 80, (48, SIDE, 3), np.uint8)
         count = 1 if task == "classify" else 3
+        boxed = task in ("detect", "segment")
         mask = np.full((48, SIDE), 255, np.uint8)
         for _ in range(count):
             label = number % 2 if task == "classify" else int(rng.integers(2))
             x, y = int(rng.integers(0, 40)), int(rng.integers(0, 24))
             pixels[y : y + 20, x : x + 20] = (220, 30, 30) if label == 0 else (30, 220, 30)
-            box = (x, y, x + 20, y + 20) if task == "detect" else (None,) * 4
+            box = (x, y, x + 20, y + 20) if boxed else (None,) * 4
             mask[y : y + 20, x : x + 20] = label
             if task == "semantic":
                 continue
-            objects.append([name, label, *box, None, False, False, f"{name}.xml", 0])
+            outline = [[x, y, x + 20, y, x + 20, y + 20, x, y + 20]] if task == "segment" else None
+            objects.append([name, label, *box, outline, False, False, f"{name}.xml", 0])
         Image.fromarray(pixels).save(raw / f"{name}.png")
         if task == "semantic":
             (root / "masks").mkdir(parents=True, exist_ok=True)

@@ -75,14 +75,16 @@ def test_fits_and_runs_to_the_contract(file: str, dataset: Dataset, tmp_path: Pa
         prepared, outputs = parts.pre(images), parts(images)
     assert (prepared.shape, prepared.dtype) == ((3, 3, description.input.height, description.input.width), torch.float32)
     assert all(output.dtype == torch.float32 and output.shape[0] == 3 for output in outputs)
-    if description.task == "detect":
-        assert outputs[0].shape[2] == 4
-        assert outputs[1].shape[1:] == (len(dataset.classes), outputs[0].shape[1])
+    if description.task in ("detect", "segment"):
+        anchors = outputs[1].shape[2]
+        assert outputs[1].shape[1] == len(dataset.classes)
+        assert outputs[0].shape[1:] in ((anchors, 4), (len(dataset.classes), anchors, 4))
     elif description.task == "semantic":
         assert outputs[0].shape == (3, len(dataset.classes), description.input.height, description.input.width)
     else:
         assert outputs[0].shape == (3, len(dataset.classes))
         assert torch.allclose(outputs[0].sum(1), torch.ones(3))
+    assert (parts.masks is not None) == (description.task == "segment")
 
     evaluation = evaluate_checkpoint(folder, dataset.samples("val"), "test")
     assert evaluation.metrics["fitness"] == evaluation.metrics[metrics.load(description.task).FITNESS]

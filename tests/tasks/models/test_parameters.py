@@ -28,6 +28,8 @@ DETECTORS = {
     "ssd300_vgg16": ("ssd", 90, 35_641_826),
     "ssdlite320_mobilenet_v3_large": ("ssdlite", 90, 3_440_060),
     "retinanet_resnet50_fpn": ("retinanet", 91, 34_014_999),
+    "fasterrcnn_resnet50_fpn": ("faster_rcnn", 90, 41_755_286),
+    "maskrcnn_resnet50_fpn": ("mask_rcnn", 90, 44_401_393),
 }
 
 

@@ -1,0 +1,41 @@
+"""Instance segmentation: COCO's figures of masks, and of their boxes beside them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sightline.postprocess.segment import Segments
+from tasks.metrics.detect import Average, Outlines, average
+from tasks.shapes import rle_of
+from tasks.tables import Sample
+
+FITNESS: Final = "mAP50-95"
+COLUMNS: Final = ("mAP50", "mAP50-95", "metric/precision", "recall", "f1", "box_mAP50", "box_mAP50-95")
+PER_CLASS: Final = ("AP50",)
+
+
+@dataclass(frozen=True)
+class MaskAverage(Average):
+    """Average precision of masks as COCO defines it, under the names that a detector's boxes have.
+
+    Attributes:
+        metrics: As a detector's; and that of the boxes, `box_mAP50` and `box_mAP50-95`.
+        outlines: The masks of each sample.
+    """
+
+    outlines: Sequence[Outlines]
+
+
+def measure(samples: Sequence[Sample], found: Sequence[Segments], classes: Sequence[str]) -> MaskAverage:
+    """Measures masks against the ground truth; see `tasks.metrics.detect.average`.
+
+    Raises:
+        SightlineError: An object has no outline.
+    """
+    outlines = [
+        Outlines([rle_of(sample, index) for index in range(len(sample.labels))], result.masks)
+        for sample, result in zip(samples, found, strict=True)
+    ]
+    masks, boxes = average(samples, found, classes, outlines), average(samples, found, classes)
+    of_boxes = {f"box_{name}": boxes.metrics[name] for name in ("mAP50", "mAP50-95")}
+    return MaskAverage({**masks.metrics, **of_boxes}, masks.curves, outlines)
