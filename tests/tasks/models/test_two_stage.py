@@ -94,7 +94,7 @@ def test_detects_what_torchvision_detects(file: str, network: Any, weights: Path
     parts = made.parts(weights)
     with torch.inference_mode():
         raw = parts(images)
-        boxes, scores, labels = nms(*raw[:2], CONF, made.config.iou, 1000)
+        boxes, scores, _ = nms(*raw[:2], CONF, made.config.iou, 1000)
         expected = network(list(channels_first(images) / 255))
     for index, theirs in enumerate(expected):
         real = len(theirs["scores"])
