@@ -5,10 +5,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows import dataset_versions, graph, processes, storage
+from flows import dataset_versions, graph, processes, registry, storage
 from sightline.contract import MANIFEST_FILE, sha256_of
 from sightline.errors import SightlineError
-from tasks import trackers
 from tasks.schema import Dataset, Package, parse, read_params
 
 
@@ -46,7 +45,7 @@ def publish() -> Published:
     copied = f"{'copied to' if is_new else 'there already:'} {url}"
     versioned, is_new_version = dataset_versions.publish(Path("reports/fingerprint"), _dataset_name(), place)
     dataset = f"dataset {'published as' if is_new_version else 'there already:'} {versioned}"
-    registered = trackers.register(folder.name, folder, digest, url)
+    registered = registry.register(folder.name, folder, url)
     return Published(is_new, (pushed, copied, dataset, registered))
 
 

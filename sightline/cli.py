@@ -5,6 +5,7 @@ A verb is a function `(arguments) -> int | None`, the exit code; its docstring's
 """
 
 import argparse
+import base64
 import difflib
 import importlib.util
 import json
@@ -111,8 +112,11 @@ def predict(arguments: list[str]) -> None:
     parser.add_argument("images", type=Path, metavar="IMAGE", nargs="+")
     parser.add_argument("--conf", type=_share, help="score threshold of a detector, 0 to 1 (default: the model's)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
+    parser.add_argument("--out", type=Path, metavar="OUT", help="folder for class maps, <image>.png (semantic segmentation)")
     options = parser.parse_args(arguments)
     predictor = Predictor(options.folder)
+    if options.out:
+        _make_room(options.out, options.images, predictor.description.task)
     for path in options.images:
         try:
             result = predictor(path.read_bytes(), options.conf)
@@ -120,7 +124,27 @@ def predict(arguments: list[str]) -> None:
             raise SightlineError(f"{path}: {error.strerror}: name an image file") from error
         except SightlineError as error:
             raise SightlineError(f"{path}: {error}") from error
+        if options.out:
+            file = options.out / f"{path.stem}.png"
+            file.write_bytes(base64.b64decode(result["class_map"]))
+            result["class_map"] = str(file)
         print(json.dumps({"path": str(path), **result}) if options.json else _table(path, result))
+
+
+def _make_room(out: Path, images: Sequence[Path], task: str) -> None:
+    """Makes the folder for class maps.
+
+    Raises:
+        SightlineError: The model gives none, or two images would share a file.
+    """
+    if task != "semantic":
+        raise SightlineError(f"--out: got a model for the task {task}, expected semantic, which gives class maps: leave it out")
+    seen: set[str] = set()
+    for path in images:
+        if path.stem in seen:
+            raise SightlineError(f"--out: {out / path.stem}.png for {path} and an image before it: name them in two commands")
+        seen.add(path.stem)
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def _table(path: Path, result: dict[str, Any]) -> str:

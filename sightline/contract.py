@@ -6,6 +6,7 @@ outputs are padded, so that any batch works:
 - classify: `probabilities` float32 (N, C);
 - multilabel: the same, each between 0 and 1 by itself, and 0 where it is not above `conf`, which it takes as a detector does;
 - detect: `boxes` float32 (N, K, 4) xyxy in input pixels, `scores` float32 (N, K), `labels` int64 (N, K), padded with score 0;
+- semantic: `class_map` uint8 (N, H, W), the class of each input pixel;
 - segment: detect's, K at most 100, and `masks` uint8 (N, K, M, M), 0-255: how probably each cell of the box is of the object.
 """
 
@@ -32,6 +33,7 @@ OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "classify": ("probabilities",),
     "multilabel": ("probabilities",),
     "detect": ("boxes", "scores", "labels"),
+    "semantic": ("class_map",),
     "segment": ("boxes", "scores", "labels", "masks"),
 }
 

@@ -55,6 +55,14 @@ class Placement:
         scaled = boxes / np.array([self.scale_x, self.scale_y] * 2, np.float32)
         return np.clip(scaled, 0, np.array([self.width, self.height] * 2, np.float32))
 
+    def map_to_image(self, cells: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A map of the input's pixels, uint8 (H, W), to one of the image's: to each the input pixel that its centre lies in."""
+        rows, columns = (
+            np.minimum(((np.arange(side) + 0.5) * scale).astype(np.intp), round(side * scale) - 1)
+            for side, scale in ((self.height, self.scale_y), (self.width, self.scale_x))
+        )
+        return cells[rows[:, None], columns]
+
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decodes an image to uint8 (H, W, 3) RGB, its EXIF orientation applied.

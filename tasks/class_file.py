@@ -4,8 +4,8 @@ The first pattern that fits every line tells how the file is read:
 
     64 128 64  Animal            label_colors.txt of CamVid
     road:128,64,128::            labelmap.txt of CVAT
-    road,128,64,128              class_dict.csv, also with a header
-    3: road                      an index and a name, parted by a colon, a comma or a tab
+    road,128,64,128              class_dict.csv, labelmap.csv, also with a header
+    3: road                      an index and a name, parted by a colon, a comma (_classes.csv of Roboflow) or a tab
     road,3                       a name and an index, in a CSV
     road                         a name; its index is its place, from 0
 """
@@ -18,7 +18,9 @@ from typing import Final, NamedTuple
 
 from tasks.masks import COLOUR, MAX_CLASSES
 
-CLASS_FILES: Final = ("labelmap.txt", "label_colors.txt", "class_dict.csv", "codes.txt", "classes.txt")
+CLASS_FILES: Final = (
+    "labelmap.txt", "labelmap.csv", "label_colors.txt", "class_dict.csv", "codes.txt", "classes.txt", "_classes.csv",
+)  # fmt: skip
 """The names that a class file may have; those that tell colours first."""
 IGNORED: Final = frozenset({"void", "ignore", "ignored", "unlabelled", "unlabeled"})
 """Names, in lower case, of what is not learnt."""
@@ -35,7 +37,7 @@ _PATTERNS: Final = tuple(
         r"(?P<name>\S.*)",
     )
 )
-_HEADER: Final = frozenset({"name", "class", "label", "index", "id", "r", "g", "b"})
+_HEADER: Final = frozenset({"name", "class", "label", "index", "id", "pixelvalue", "r", "g", "b"})
 
 
 class ClassFile(NamedTuple):

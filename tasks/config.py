@@ -7,6 +7,7 @@ from sightline.errors import SightlineError
 from tasks import config_checks, stage
 from tasks.conf_digest import conf_digest
 from tasks.schema import Params
+from tasks.weights import given_file
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ def config(paths: Paths, config: Params) -> None:
             "run `sightline compose`, with your overrides if there were any"
         )
     config_checks.check(config)
-    pretrained = config.model.pretrained
-    if pretrained and not Path(pretrained).is_file():
-        raise SightlineError(f"model.pretrained: {pretrained}: not there: expected a state dict saved by torch.save, or null")
+    for setting in ("pretrained", "weights"):
+        if getattr(config.model, setting):
+            given_file(config.model, setting)
     paths.out.write_text("params.yaml is composed from conf/ and valid\n", encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import difflib
+import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, get_args
 
@@ -11,8 +12,10 @@ from pydantic import ValidationError
 from sightline.contract import Precision, Task
 from sightline.errors import SightlineError
 from tasks import variants
-from tasks.schema import Choice, Constraints, Model, Params, Train
+from tasks.schema import Choice, Constraints, Model, Params, Tracking, Train
 
+PLACE: Final = ("device", "devices", "channels_last", "compile")
+"""Of a recipe, what says where and how it computes: no hyperparameters."""
 MEASURED: Final = (
     "p50_ms", "p90_ms", "p95_ms", "p99_ms", "throughput", "rss_mb", "size_mb", "load_ms", "first_ms", "drop", "fitness",
 )  # fmt: skip
@@ -31,6 +34,7 @@ def check(params: Params, where: str = "params.yaml") -> None:
             *_recipe_mistakes(params.model, params.train),
             *_space_mistakes(params),
             *_constraint_mistakes(params.constraints, params.model.task),
+            *_missing_trackers(params.tracking),
         ]
     if mistakes:
         raise SightlineError("\n".join(f"{where}: {mistake}" for mistake in mistakes))
@@ -69,11 +73,18 @@ def _unknown_variants(params: Params) -> Iterator[str]:
     libraries = [name.removesuffix(task) for name in variants.names("models", "_") if name.endswith(task)]
     yield from _one_of("model.library", params.model.library, libraries)
     yield from _one_of("strategy.name", params.strategy.name, variants.names("strategies"))
-    yield from _one_of("tracking.name", params.tracking.name, variants.names("trackers"))
     engines = [name.replace("_", "-") for folder in ("engines", "../sightline/engines") for name in variants.names(folder)]
     valid = sorted(f"{engine}-{precision}" for engine in engines for precision in get_args(Precision))
     for candidate in params.hardware.candidates:
         yield from _one_of("hardware.candidates", candidate, valid)
+
+
+def _missing_trackers(tracking: Tracking) -> Iterator[str]:
+    """Trackers that are on and whose library, of the same name, is not installed."""
+    for name in tracking.names_on():
+        if importlib.util.find_spec(name) is None:
+            remedy = f"`uv pip install {name}`, or set tracking.{name}=false"
+            yield f"tracking.{name}: true, but its library is not installed: {remedy}"
 
 
 def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:
@@ -81,9 +92,14 @@ def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:
     takes = declared(model)
     yield from _one_of("model.arch", model.arch, takes.get("ARCHITECTURES", (model.arch,)))
     yield from _one_of("train.optimizer", train.optimizer, takes.get("OPTIMIZERS", (train.optimizer,)))
+    yield from _one_of("train.balance", train.balance, takes.get("BALANCE", ("none",)))
+    if train.dice and "dice" not in takes.get("LOSSES", ()):
+        yield f"train.dice: got {train.dice:g}, expected 0: {model.file} has no such loss"
     for name in train.augment:
         yield from _one_of("train.augment", name, takes.get("AUGMENT", (name,)))
     yield from _one_of("model.imgsz", str(model.imgsz), [str(side) for side in takes.get("IMGSZ", (model.imgsz,))])
+    if train.devices > takes.get("MAX_DEVICES", train.devices):
+        yield f"train.devices: got {train.devices}, expected 1: {model.library} trains on one device here"
     if model.imgsz % takes.get("STRIDE", 1):
         yield f"model.imgsz: got {model.imgsz}, expected a multiple of {takes['STRIDE']}"
 
@@ -91,7 +107,7 @@ def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:
 def _space_mistakes(params: Params) -> Iterator[str]:
     """Dimensions of what is no hyperparameter, or with ends that the recipe does not take."""
     augment = declared(params.model).get("AUGMENT", tuple(params.train.augment))
-    valid = [key for key in Train.model_fields if key not in ("augment", "device")] + [f"augment.{name}" for name in augment]
+    valid = [key for key in Train.model_fields if key not in ("augment", *PLACE)] + [f"augment.{name}" for name in augment]
     for key, dimension in params.space.items():
         unknown = list(_one_of("space", key, valid))
         yield from unknown

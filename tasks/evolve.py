@@ -47,8 +47,11 @@ class Config(Section):
 def evolve(paths: Paths, config: Config) -> stage.Metrics:
     """Writes the champion's folder with best_hyperparameters.yaml and gates.json, and the report: trials.csv and a picture.
 
-    Trial 0 is the baseline, which stays the champion unless a trial has a better fitness on the validation split.
+    Trial 0 is the baseline, which stays the champion unless a trial has a better fitness on the validation split; without a
+    trial where it is the user's own, `model.weights`.
     """
+    if config.model.weights:  # to be exported as they are
+        config = config.model_copy(update={"strategy": config.strategy.model_copy(update={"trials": 0})})
     dataset = Dataset.read(paths.raw, paths.dataset)
     family = models.load(config.model, dataset.classes)
     journal = Journal(paths.work / "trials.jsonl")

@@ -53,7 +53,7 @@ def export_parts(parts: Parts, description: ModelDescription) -> Graphs:
     raw_names = [*task.RAW, *feature_names]
     return Graphs(
         pre=_export("pre", parts.pre, (images,), ["images"], ["pixels"]),
-        core=_export("core", parts.core, (pixels.clone(),), ["pixels"], map_names),
+        core=_given(parts.core) or _export("core", parts.core, (pixels.clone(),), ["pixels"], map_names),
         post=_export("post", parts.post, tuple(tensor.clone() for tensor in maps), map_names, raw_names),
         masks=_export_masks(parts.masks, features, feature_names, description) if parts.masks else None,
     )
@@ -146,6 +146,17 @@ def _export(
             if dim.dim_param != BATCH and not dim.HasField("dim_value"):
                 dim.Clear()  # found while it runs; another part gives such a length the same name
     return compose.add_prefix(model, f"{part}/", rename_inputs=False, rename_outputs=False)
+
+
+def _given(core: "nn.Module") -> "onnx.ModelProto | None":
+    """The user's own graph, which is none to export."""
+    from onnx import compose
+
+    from tasks.models._onnx import Graph
+
+    if not isinstance(core, Graph):
+        return None
+    return compose.add_prefix(_strip(core.model(), "core"), "core/", rename_inputs=False, rename_outputs=False)
 
 
 def _positional(module: "nn.Module") -> "nn.Module":

@@ -16,7 +16,7 @@ _NAMES: Final = {"MPO": "JPEG", "WEBP": "WebP"}
 
 def check_images(scans: Scans) -> Iterator[Finding]:
     """What is wrong with each image, by itself and beside the others."""
-    broken = {scan.image_id for scan in scans.values() if scan.code}
+    broken = {scans.at(int(row)).image_id for row in np.flatnonzero(~scans.records["is_whole"])}
     shared = Counter(scan.image_id for scan in scans.values() if scan.image_id in broken) if broken else Counter[str]()
     for scan in scans.values():
         if scan.code:  # the stem may be another's, which is whole

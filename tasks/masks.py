@@ -145,6 +145,12 @@ def to_ids(values: Values, ids: Mapping[int, int]) -> Ids:
     return np.where(keys[places] == values, table[places], np.uint8(IGNORE))
 
 
+def read_ids(path: Path) -> Ids:
+    """The ids of a mask of the dataset, uint8 (H, W), as `encode` wrote them."""
+    with Image.open(path, formats=("PNG",)) as mask:
+        return np.array(mask)
+
+
 def encode(ids: Ids) -> bytes:
     """A PNG of one channel, uint8 (H, W)."""
     buffer = io.BytesIO()

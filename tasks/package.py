@@ -12,8 +12,10 @@ from sightline.contract import MANIFEST_FILE, ModelDescription, dump_json
 from sightline.engines import BaseEngine
 from sightline.errors import SightlineError
 from tasks import bundle, plots, schema, stage
+from tasks.content_hash import content_hash
 from tasks.evaluate import evaluate
 from tasks.lineage import lineage
+from tasks.noise import fitness_without
 from tasks.provenance import METADATA_FILE
 from tasks.tables import Dataset
 
@@ -42,7 +44,8 @@ def package(paths: Paths, config: Config) -> dict[str, float]:
     benchmark = _read(paths.benchmark / "benchmark.json")
     data = _read(paths.fingerprint / METADATA_FILE)
     engine = _ship(selection["winner"], paths.exported, paths.out)
-    samples = Dataset.read(paths.raw, paths.dataset).samples("test")
+    dataset = Dataset.read(paths.raw, paths.dataset)
+    samples = dataset.samples("test")
     evaluation = evaluate(engine, samples, name="package: test")
     plots.evaluation(evaluation, samples, engine.description.classes, paths.report)
     manifest = {
@@ -51,6 +54,11 @@ def package(paths: Paths, config: Config) -> dict[str, float]:
         "model": dataclasses.asdict(engine.description),
         "engine": engine.facts(),
         "test": evaluation.metrics,
+        "test_split": {
+            "hash": content_hash(dataset.tables.of_split("test"), paths.dataset),
+            "images": len(samples),
+            "fitness_without": fitness_without(evaluation, samples, engine.description.classes),
+        },
         "measurements": _row(benchmark, selection["winner"]),
         "machine": benchmark["machine"],
         "constraints": selection["constraints"],

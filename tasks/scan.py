@@ -150,6 +150,11 @@ def images(folder: Path, root: Path) -> list[str]:
     return [name for name in walk(folder, root) if name[name.rfind(".") :].lower() in SUFFIXES]
 
 
+def has_images(folder: Path) -> bool:
+    """Whether there is an image file below `folder`, by its suffix."""
+    return any(name[name.rfind(".") :].lower() in SUFFIXES for name in walk(folder, folder))
+
+
 class Scans(Mapping[str, Scan]):
     """Scans by path, in the order of the files. Each takes about 300 bytes, so that those of a million files fit.
 

@@ -153,33 +153,68 @@ class Model(Section):
     licence: str
     pretrained: str | None
     pretrained_sha256: Sha256 | None
+    weights: str | None = None
+    weights_sha256: Sha256 | None = None
+    trust_pickle: bool = False
     iou: float = Field(gt=0, le=1)
     max_det: int = Field(ge=1)
 
     @model_validator(mode="after")
     def _names_the_content(self) -> Self:
-        if self.pretrained and not self.pretrained_sha256:
-            raise ValueError(f"pretrained {self.pretrained} needs the file's checksum: set model.pretrained_sha256=...")
+        for name in ("pretrained", "weights"):
+            if getattr(self, name) and not getattr(self, f"{name}_sha256"):
+                raise ValueError(f"{name} {getattr(self, name)} needs the file's checksum: set model.{name}_sha256=...")
+        return self
+
+    @model_validator(mode="after")
+    def _takes_one_file(self) -> Self:
+        if self.pretrained and self.weights:
+            raise ValueError(f"pretrained {self.pretrained} is trained, weights {self.weights} are not: set one to null")
+        if self.pretrained and self.pretrained.endswith(".onnx"):
+            raise ValueError(f"pretrained {self.pretrained}: an ONNX graph is not trained: set model.weights to it instead")
+        given = self.pretrained or self.weights or "no file"
+        if self.trust_pickle and given.endswith((".onnx", ".safetensors", "no file")):
+            raise ValueError(f"trust_pickle with {given}, which is no pickle: set model.trust_pickle=false")
         return self
 
 
 class Train(Section):
-    """The training recipe; each model brings its own values."""
+    """The training recipe; each model brings its own values.
+
+    A step learns from `batch * accumulate` images on each of `devices`. `patience` looks at the training loss: what training
+    sees of the dataset is the split `train` alone.
+    """
 
     epochs: int = Field(ge=1)
     batch: int = Field(ge=1)
+    accumulate: int = Field(default=1, ge=1)
     patience: int = Field(ge=1)
     optimizer: Literal["SGD", "AdamW", "MuSGD"]
+    scheduler: Literal["cosine", "linear", "step", "constant", "polynomial"] = "cosine"
     lr0: float = Field(gt=0)
     lrf: float = Field(gt=0, le=1)
     momentum: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
     warmup_epochs: float = Field(ge=0)
+    ema: float = Field(default=0, ge=0, lt=1)
+    balance: Literal["none", "weights", "sampler"] = "none"
+    dice: float = Field(default=0, ge=0)
     augment: dict[str, float]
     seed: int = Field(ge=0)
     workers: int = Field(ge=0)
     device: str
-    precision: Literal["auto", "fp32", "bf16"]
+    devices: int = Field(default=1, ge=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    channels_last: bool = True
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _device_is_complete(self) -> Self:
+        if self.precision == "fp16" and not self.device.startswith("cuda"):
+            raise ValueError(f"precision fp16 got device {self.device}, expected cuda: set train.precision=bf16")
+        if self.devices > 1 and ":" in self.device:
+            raise ValueError(f"devices {self.devices} got device {self.device}, expected cpu or cuda, without a number")
+        return self
 
 
 class Strategy(Section):
@@ -239,7 +274,7 @@ class Package(Section):
 
 
 class Hardware(Section):
-    """Where the service is measured: conf/hardware, which brings train.device and train.precision as well."""
+    """Where the service is measured: conf/hardware, which also says where and how `train` computes."""
 
     threads: int = Field(ge=1)
     machine: str
@@ -270,11 +305,17 @@ class Storage(Section):
 
 
 class Tracking(Section):
-    """Where experiments are recorded: conf/tracking."""
+    """Where experiments are recorded: conf/tracking. A switch for each file of tasks/trackers."""
 
-    name: Name
+    mlflow: bool
+    tensorboard: bool
+    wandb: bool
     uri: str | None
     experiment: str
+
+    def names_on(self) -> list[str]:
+        """The trackers that are on."""
+        return [name for name, value in self if value is True]
 
 
 class Params(Section):

@@ -75,6 +75,11 @@ class Tables:
                 raise SightlineError(f"{folder / name}.parquet: not there: run `dvc repro transform`")
         return cls(*(pq.read_table(folder / f"{name}.parquet").to_pandas() for name in ("images", "objects", "classes")))
 
+    def of_split(self, split: str) -> "Tables":
+        """The images of a split, with their objects."""
+        images = self.images[self.images["split"] == split]
+        return Tables(images, self.objects[self.objects["image_id"].isin(images["image_id"])], self.classes)
+
     def write(self, folder: Path) -> None:
         """Writes the three parquet files, sorted, so that the same content gives the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
-"""train: the baseline, trained by its family and measured on the validation split."""
+"""train: the baseline, trained by its family or the user's own weights as they are, and measured on the validation split."""
 
 import csv
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,15 +47,20 @@ def train(paths: Paths, config: Config) -> stage.Metrics:
     for folder in (paths.model, paths.report):
         folder.mkdir(parents=True)
     history: list[Mapping[str, float]] = []
-    with Progress("train", config.train.epochs, "epochs") as progress:
+    out = paths.model / models.WEIGHTS_FILE
+    if config.model.weights:
+        family.adopt(out)
+        print(f"train: {config.model.weights} is taken as it is, nothing is trained", flush=True)
+    else:
+        with Progress("train", config.train.epochs, "epochs") as progress:
 
-        def on_epoch(epoch: int, values: Mapping[str, float]) -> None:
-            history.append(values)
-            progress.update(1, ", ".join(f"{name.removeprefix('train/')} {value:.3g}" for name, value in values.items()))
+            def on_epoch(epoch: int, values: Mapping[str, float]) -> None:
+                history.append(values)
+                progress.update(1, ", ".join(f"{name.removeprefix('train/')} {value:.3g}" for name, value in values.items()))
 
-        out = paths.model / models.WEIGHTS_FILE
-        family.fit(dataset, config.train, start=None, work=paths.work, out=out, on_epoch=on_epoch)
+            family.fit(dataset, config.train, start=None, work=paths.work, out=out, on_epoch=on_epoch)
     family.describe(paths.model)
+    shutil.copyfile(paths.work / models.AUGMENTATION_FILE, paths.report / models.AUGMENTATION_FILE)
     samples = dataset.samples("val")
     evaluation = evaluate_checkpoint(paths.model, samples, "train: validation")
     write_report(paths.report, history, samples, evaluation, dataset.classes)
@@ -82,15 +88,16 @@ def write_report(
     evaluation: Evaluation,
     classes: Sequence[str],
 ) -> None:
-    """Writes results.csv, and pictures of the training and of the predictions."""
+    """Writes results.csv, and pictures of the training, where there was one, and of the predictions."""
     from tasks import plots
 
     with (report / "results.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         rows = [{**values, LOSS: values.get(LOSS, _sum(values))} for values in history]
-        writer.writerow(["epoch", *rows[0]])
+        writer.writerow(["epoch", *(rows[0] if rows else [LOSS])])
         writer.writerows([epoch, *(f"{value:.6g}" for value in row.values())] for epoch, row in enumerate(rows, 1))
-    plots.losses(history, report / "results.png")
+    if history:
+        plots.losses(history, report / "results.png")
     plots.evaluation(evaluation, samples, classes, report)
 
 

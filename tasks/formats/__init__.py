@@ -37,6 +37,8 @@ SPLIT_FOLDERS: Final = {
     "testing": "test",
 }
 """The split that a folder's name, in lower case, stands for."""
+IMAGE_FOLDERS: Final = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit")
+"""Names of folders of images beside those of their annotations, in lower case."""
 HOLDABLE: Final = {
     "whole": "one class for a whole image",
     "several": "several classes for a whole image",
@@ -193,13 +195,12 @@ class _Rows:
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
-        self._columns: list[list[object]] = [[] for _ in schema]
+        self._rows: list[tuple[object, ...]] = []
         self._batches: list[pa.RecordBatch] = []
 
     def add(self, *values: object) -> None:
-        for column, value in zip(self._columns, values, strict=True):
-            column.append(value)
-        if len(self._columns[0]) >= _ROWS:
+        self._rows.append(values)
+        if len(self._rows) >= _ROWS:
             self._pack()
 
     def frame(self) -> pd.DataFrame:
@@ -212,10 +213,11 @@ class _Rows:
         return frame
 
     def _pack(self) -> None:
-        arrays = [pa.array(column, field.type) for column, field in zip(self._columns, self._schema, strict=True)]
-        self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
-        for column in self._columns:
-            column.clear()
+        if self._rows:
+            columns = zip(zip(*self._rows, strict=True), self._schema, strict=True)
+            arrays = [pa.array(column, field.type) for column, field in columns]
+            self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+            self._rows.clear()
 
 
 def holds(tables: Tables) -> frozenset[str]:

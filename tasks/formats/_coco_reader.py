@@ -167,14 +167,14 @@ class Reader:
         if not isinstance(name, str) or not name:
             self._tell("coco.type", f"{where}: file_name {short(name)}", source.name, sample, expected="a file's name")
             return None
-        if "\\" in name or "\0" in name or name.startswith("/") or name[1:2] == ":" or ".." in name.split("/"):
-            self._tell("coco.filename", f"{where}: file_name {short(name)}", source.name, sample)
-            return None
-        name = PurePosixPath(name).as_posix()
-        for folder in source.folders:
-            if folder + name in self._scans:
-                return self._scans[folder + name]
-        self._tell("image.missing", f"{where}: file_name {short(name)}", source.name, sample)
+        plain = name.replace("\\", "/")
+        is_inside = not ("\0" in plain or plain.startswith("/") or plain[1:2] == ":" or ".." in plain.split("/"))
+        plain = PurePosixPath(plain).as_posix()
+        for folder in source.folders if is_inside else ():
+            if folder + plain in self._scans:
+                return self._scans[folder + plain]
+        code = "image.missing" if is_inside and "\\" not in name else "coco.filename"
+        self._tell(code, f"{where}: file_name {short(name)}", source.name, sample)
         return None
 
     def _check_size(self, entry: dict[str, object], scan: Scan, source: Source, where: str) -> None:

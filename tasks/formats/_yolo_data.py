@@ -198,7 +198,7 @@ def _splits(
     findings: list[Finding] = []
     base = str(data.get("path") or "")
     if base and _inside(base) is None:
-        findings.append(finding("yolo.path_outside", f"path: {base[:200]}", name))
+        findings.append(finding("yolo.path_outside", f"path: {_shown(base)}", name))
     for key, split in _KEYS.items():
         given = data.get(key) or []
         for entry in given if isinstance(given, list) else [given]:
@@ -208,11 +208,11 @@ def _splits(
             place = next((each for each in inside if each in known or (each.endswith(".txt") and each in files)), None)
             if place is None:
                 code = "yolo.path_missing" if inside else "yolo.path_outside"
-                findings.append(finding(code, f"{key}: {text[:200]}", name))
+                findings.append(finding(code, f"{key}: {_shown(text)}", name))
             elif place not in known:
                 lists.append((place, split))
             elif folders.setdefault(place, split) != split:
-                findings.append(finding("yolo.split_overlap", f"{text[:200]} for {folders[place]} and {split}", name))
+                findings.append(finding("yolo.split_overlap", f"{_shown(text)} for {folders[place]} and {split}", name))
     for place, split in folders.items():
         above = next((folder for folder in parents(place) if folders.get(folder, split) != split), None)
         if above is not None:
@@ -232,3 +232,8 @@ def _inside(text: str) -> str | None:
     if plain.startswith(("/", "../")) or plain == ".." or plain[1:2] == ":":
         return None
     return "" if plain == "." else plain
+
+
+def _shown(text: str) -> str:
+    """The beginning of a text in one line."""
+    return " ".join(text[:200].split())

@@ -72,7 +72,7 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
     """Writes `<split>/_classes.csv` with the images beside it, or both at the top for no split.
 
     Raises:
-        SightlineError: A sample has a box.
+        SightlineError: A sample has a box, or a class no name or spaces around it, which readers of CSV take away.
     """
     samples = []
     for item in items:
@@ -82,6 +82,9 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
         place(item.image, root / item.split / file)
         samples.append((item.split, file, {each.label for each in item.objects}))
     names = list(classes) or sorted({label for _, _, labels in samples for label in labels})
+    spaced = next((name for name in names if not name or name != name.strip()), None)
+    if spaced is not None:
+        raise SightlineError(f"class {spaced!r}, expected a name without spaces around it: rename the class")
     for split in sorted({split for split, _, _ in samples}):
         with (root / split / TABLES[0]).open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")

@@ -2,8 +2,9 @@
 
 https://cocodataset.org/#format-data. The file lies in annotations/ (`instances_train2017.json`), at the root, or in a split's
 folder (Roboflow's `train/_annotations.coco.json`). An image's `file_name` is looked for beside the file, then in `<split>/`,
-`images/<split>/`, `images/` and at the root, `<split>` being the file's own name for it. A split is told by the file's name,
-else by its folder's. Classes stand in the order of the category ids; the ids of annotations are not needed.
+`images/<split>/`, `images/` and at the root, `<split>` being the file's own name for it; a backslash may stand for `/` there,
+as tools on Windows write it. A split is told by the file's name, else by its folder's. Classes stand in the order of the
+category ids; the ids of annotations are not needed.
 
 An annotation without bbox gets the box that just holds its segmentation. COCO's `area` is the segmentation's, and the box's
 where there is none; it is compared and not used.
@@ -29,6 +30,7 @@ from tasks.scan import Scan, images
 
 HOLDS: Final = frozenset({"box", "polygons", "rle", "iscrowd", "split", "empty", "classes"})
 _PREFIX: Final = "instances_"
+_PANOPTIC: Final = "segments_info"  # https://cocodataset.org/#format-data, section 4
 
 
 def detect(root: Path) -> str | None:
@@ -38,14 +40,19 @@ def detect(root: Path) -> str | None:
     if not found:
         return "no *.json in annotations/, at the root or in the folder of a split"
     missing = [_missing(path) for path in found]
+    name = found[0].relative_to(root).as_posix()
     if None not in missing:
-        return f"{found[0].relative_to(root).as_posix()}: no list {missing[0]!r}"
+        return f"{name}: no list {missing[0]!r}"
+    if all(_names(path, _PANOPTIC) for path in found):
+        return f"{name}: {_PANOPTIC}, panoptic masks, expected objects with boxes, polygons or RLE"
     return None if images(top, root) else "no image beside the *.json, in images/ or in the folders of splits"
 
 
 def image_files(root: Path) -> list[str]:
-    """The image files, relative to `root`."""
-    return images(_top(root), root)
+    """The image files, relative to `root`; masks of panoptic segments are none."""
+    top = _top(root)
+    masks = f"{(top / 'annotations').relative_to(root).as_posix()}/panoptic_"
+    return [name for name in images(top, root) if not name.startswith(masks)]
 
 
 def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
@@ -113,10 +120,15 @@ def _json_files(top: Path) -> list[Path]:
 
 def _missing(path: Path) -> str | None:
     """The first of the three lists that is not named in a file; looks at its bytes alone, so that it is cheap."""
+    return next((part for part in PARTS if not _names(path, part)), None)
+
+
+def _names(path: Path, key: str) -> bool:
+    """Whether a key is named in a file."""
     if not path.stat().st_size:
-        return PARTS[0]
+        return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return next((part for part in PARTS if data.find(f'"{part}"'.encode()) < 0), None)
+        return data.find(f'"{key}"'.encode()) >= 0
 
 
 def _sources(root: Path) -> Iterator[Source]:

@@ -2,8 +2,9 @@
 
 Images and masks lie in two folders, e.g. images/ and masks/, inside or around split folders; as CamVid's train/ and
 train_labels/; or in VOC's kit, JPEGImages/ and SegmentationClass/ with ImageSets/Segmentation. A mask has the path of its image
-below its folder, also with one of `SUFFIXES_OF_MASKS`. Without a class file the indices that occur are the classes. 255, and
-classes that are called void, ignore or unlabelled, are not learnt.
+below its folder, also with one of `SUFFIXES_OF_MASKS`. Or they lie in one folder, as Roboflow's 1.jpg and 1_mask.png. A class
+file lies at the top, or the same one in each split. Without one the indices that occur are the classes. 255, and classes that
+are called void, ignore or unlabelled, are not learnt.
 """
 
 from collections import Counter
@@ -15,27 +16,30 @@ from typing import Final, NamedTuple
 from sightline.errors import SightlineError
 from tasks.class_file import CLASS_FILES, IGNORED, ClassFile, class_file_text, read_class_file
 from tasks.findings import Finding, finding
-from tasks.formats import SPLIT_FOLDERS, Item, Reading, TableBuilder, base, place
-from tasks.formats.voc import read_splits
+from tasks.formats import IMAGE_FOLDERS, SPLIT_FOLDERS, Item, Reading, TableBuilder, base, place
+from tasks.formats._voc_layout import read_splits
 from tasks.masks import IGNORE, VOID, MaskDefect, distinct, kind_of, read_values, text_of
 from tasks.parallel import parallel
 from tasks.rules import FEW
-from tasks.scan import Scan, images
+from tasks.scan import SUFFIXES, Scan, has_images, images
 from tasks.tables import SPLITS, Tables
 
 HOLDS: Final = frozenset({"mask", "split", "classes"})
-IMAGE_FOLDERS: Final = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit")
 MASK_FOLDERS: Final = ("masks", "mask", "segmentationclass", "gtfine", "labels", "label", "annotations", "annotation")
-SUFFIXES_OF_MASKS: Final = ("", "_mask", "_masks", "_label", "_labels", "_L", "_gtFine_labelIds")
+_CITYSCAPES: Final = ("_gtFine_labelIds", "_gtFine_labelTrainIds")
+"""Of these the first that is there; beside them lie colours and instances of the same images."""
+SUFFIXES_OF_MASKS: Final = ("", "_mask", "_masks", "_label", "_labels", "_L", "_segmentation", *_CITYSCAPES)
+_TOGETHER: Final = "_mask"  # of masks beside their images
 BESIDE: Final = ("_labels", "_label", "_masks", "_mask", "annot")
 """What the name of a split folder of masks has more than that of its images, where both lie at the top."""
-_CITYSCAPES: Final = "_gtFine_labelIds"
 _SHOWN: Final = 5  # values in a finding
 _MOST: Final = 1000  # values of a mask that are kept
 _PEEK: Final = 20  # masks that are opened to know their kind
 
 
 class _Pair(NamedTuple):
+    """A folder of images with that of their masks, which may be the same."""
+
     images: Path
     masks: Path
     split: str = ""
@@ -63,24 +67,31 @@ def detect(root: Path) -> str | None:
 
     VOC's kit with annotations fits `voc` as well: `dataset.format` says what is meant.
     """
-    if _pairs(base(root)):
-        return None
-    return "no folder with images beside one with their masks, e.g. images/ and masks/, or train/images/ and train/masks/"
+    pairs = _pairs(base(root))
+    if not pairs:
+        return "no folder with images beside one with their masks, e.g. images/ and masks/, or train/images/ and train/masks/"
+    for pair in pairs:
+        masks = _masks_of(pair, root)
+        if any(_mask_of(key, masks) is not None for _, key in _images_of(pair, root)):
+            return None
+    (first, *_), folder = next(iter(masks.values())), pair.images.relative_to(root).as_posix()
+    return f"{first}: no mask of an image in {folder}/, and no other is one"
 
 
 def image_files(root: Path) -> list[str]:
     """The image files, relative to `root`; the masks are none."""
-    return [name for pair in _pairs(base(root)) for name in images(pair.images, root)]
+    return [name for pair in _pairs(base(root)) for name, _ in _images_of(pair, root)]
 
 
 def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
     """Looks at every mask with its image; an image whose mask cannot be used is in no table."""
     top = base(root)
-    path = next((path for name in CLASS_FILES if (path := top / name).is_file()), None)
-    named = read_class_file(path) if path else ClassFile()
+    pairs = _pairs(top)
+    path, named = _class_file(top, pairs)
     if path and named.problem:
-        return Reading(TableBuilder().tables(), [finding("mask.class_file", f"{path.name}: {named.problem}")])
-    jobs, findings = _match(root, top, scans)
+        got = f"{path.relative_to(top).as_posix()}: {named.problem}"
+        return Reading(TableBuilder().tables(), [finding("mask.class_file", got)])
+    jobs, findings = _match(root, pairs, scans)
     colours = named.colours and _kind(root, jobs) not in ("1", "L")
     if named.colours and not colours:
         named = named._replace(values=tuple(range(len(named.names))))
@@ -91,7 +102,7 @@ def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
         findings += problems
         if all(problem.severity != "error" for problem in problems):
             image_id = builder.add_image(job.scan, job.split, job.mask)
-            stems[image_id.rpartition("/")[2]] = image_id
+            stems[image_id.rpartition("/")[2]] = job.scan.path
             shown[image_id] = look.values
     seen = {value for values in shown.values() for value in values}
     if path is None:
@@ -108,8 +119,13 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
     """Writes samples into images/ and masks/, in folders of their splits, and classes.txt; a mask's index is the line.
 
     Raises:
-        SightlineError: A sample has no mask, or the names of the classes are not given or cannot stand in a line.
+        SightlineError: A sample has no mask, or the names of the classes are not given, cannot stand in a line, or mean that
+            the class is not learnt.
     """
+    ignored = next((name for name in classes if name.lower() in IGNORED), None)
+    if ignored is not None:
+        names = ", ".join(sorted(IGNORED))
+        raise SightlineError(f"class {ignored!r}, expected a name of what is learnt, none of {names}: rename the class")
     text = class_file_text(classes)
     if not text:
         raise SightlineError(f"classes: {list(classes)}, expected names that can stand one a line in classes.txt: rename them")
@@ -132,9 +148,9 @@ def _pairs(top: Path) -> list[_Pair]:
         split = SPLIT_FOLDERS.get(folder.name.lower())
         if split:
             beside = [path for path in folders if path.name in {f"{folder.name}{suffix}" for suffix in BESIDE}]
-            aside = [_Pair(folder, path, split) for path in beside if images(path, top) and images(folder, top)]
-            found += _pair(_folders(folder), split) or aside[:1]
-    return found
+            aside = [_Pair(folder, path, split) for path in beside if has_images(path) and has_images(folder)]
+            found += _pair(_folders(folder), split) or aside[:1] or _together(folder, split)
+    return found or _together(top, "")
 
 
 def _folders(top: Path) -> list[Path]:
@@ -144,27 +160,46 @@ def _folders(top: Path) -> list[Path]:
 def _pair(folders: Sequence[Path], split: str) -> list[_Pair]:
     """The first folder of images with the first of masks, by their names; none where one is not there."""
     by_name = {path.name.lower(): path for path in folders}
-    filled = {name: path for name, path in by_name.items() if name in IMAGE_FOLDERS + MASK_FOLDERS and images(path, path)}
-    pictures = [filled[name] for name in IMAGE_FOLDERS if name in filled]
-    masks = [filled[name] for name in MASK_FOLDERS if name in filled]
-    return [_Pair(pictures[0], masks[0], split)] if pictures and masks else []
+    ours, theirs = (
+        next((path for name in names if (path := by_name.get(name)) and has_images(path)), None)
+        for names in (MASK_FOLDERS, IMAGE_FOLDERS)
+    )
+    return [_Pair(theirs, ours, split)] if ours and theirs else []
 
 
-def _match(root: Path, top: Path, scans: Mapping[str, Scan]) -> tuple[list[_Job], list[Finding]]:
+def _together(folder: Path, split: str) -> list[_Pair]:
+    """A folder that has masks beside their images."""
+    stems = {path.stem for path in folder.iterdir() if path.suffix.lower() in SUFFIXES}
+    has_mask = any(stem.endswith(_TOGETHER) and stem.removesuffix(_TOGETHER) in stems for stem in stems)
+    return [_Pair(folder, folder, split)] if has_mask else []
+
+
+def _class_file(top: Path, pairs: Iterable[_Pair]) -> tuple[Path | None, ClassFile]:
+    """The class file at the top, or those of the splits, which must agree; the first that does not has the problem."""
+    splits = dict.fromkeys(pair.masks if pair.masks == pair.images else pair.masks.parent for pair in pairs)
+    for folders in ([top], splits):
+        firsts = (next((path for name in CLASS_FILES if (path := folder / name).is_file()), None) for folder in folders)
+        found = [(path, read_class_file(path)) for path in firsts if path]
+        for path, named in found:
+            if named != found[0][1] and not named.problem:
+                named = named._replace(problem=f"other classes than in {found[0][0].relative_to(top).as_posix()}")
+            if named.problem:
+                return path, named
+        if found:
+            return found[0]
+    return None, ClassFile()
+
+
+def _match(root: Path, pairs: Iterable[_Pair], scans: Mapping[str, Scan]) -> tuple[list[_Job], list[Finding]]:
     """Each whole image with its mask, and findings about those that have no counterpart."""
     jobs: list[_Job] = []
     findings: list[Finding] = []
     seen: dict[str, str] = {}
-    for pair in _pairs(top):
-        masks: dict[str, list[str]] = {}
-        for name, key in _keys(pair.masks, root):
-            masks.setdefault(key, []).append(name)
-        if any(key.endswith(_CITYSCAPES) for key in masks):  # beside them lie colours and instances of the same images
-            masks = {key: names for key, names in masks.items() if key.endswith(_CITYSCAPES)}
+    for pair in pairs:
+        masks = _masks_of(pair, root)
         used: set[str] = set()
-        for name, key in _keys(pair.images, root):
-            scan, own = scans[name], key.removesuffix("_leftImg8bit")
-            found = next((own + suffix for suffix in SUFFIXES_OF_MASKS if own + suffix in masks), None)
+        for name, key in _images_of(pair, root):
+            scan, found = scans[name], _mask_of(key, masks)
             if scan.image_id in seen or (found and len(masks[found]) > 1):
                 names = [seen[scan.image_id], name] if scan.image_id in seen else masks[found or ""]
                 findings.append(finding("image.ambiguous", ", ".join(names), name, image_id=scan.image_id))
@@ -179,9 +214,31 @@ def _match(root: Path, top: Path, scans: Mapping[str, Scan]) -> tuple[list[_Job]
     return jobs, findings
 
 
+def _images_of(pair: _Pair, root: Path) -> Iterator[tuple[str, str]]:
+    """The images of a pair with their keys; see `_keys`."""
+    is_one = pair.images == pair.masks
+    return ((name, key) for name, key in _keys(pair.images, root) if not (is_one and key.endswith(_TOGETHER)))
+
+
+def _masks_of(pair: _Pair, root: Path) -> dict[str, list[str]]:
+    """The masks of a pair by their keys."""
+    masks: dict[str, list[str]] = {}
+    for name, key in _keys(pair.masks, root):
+        masks.setdefault(key, []).append(name)
+    kinds = _CITYSCAPES if pair.images != pair.masks else (_TOGETHER,)
+    kind = next((kind for kind in kinds if any(key.endswith(kind) for key in masks)), "")
+    return {key: names for key, names in masks.items() if key.endswith(kind)}
+
+
+def _mask_of(key: str, masks: Mapping[str, object]) -> str | None:
+    """The key of an image's mask."""
+    own = key.removesuffix("_leftImg8bit")
+    return next((own + suffix for suffix in SUFFIXES_OF_MASKS if own + suffix in masks), None)
+
+
 def _keys(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
     """The image files below a folder, relative to `root`, with their paths below it without suffix."""
-    prefix = f"{folder.relative_to(root).as_posix()}/"
+    prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
     for name in images(folder, root):
         yield name, name.removeprefix(prefix).rpartition(".")[0]
 

@@ -1,9 +1,9 @@
 """YOLO: a text file an image, a line an object; boxes or polygons in shares of the upright image (see `_yolo_labels`).
 
 Ultralytics' layout (`images/train` beside `labels/train`), Roboflow's (`train/images` beside `train/labels`), lists of images
-(`train.txt`), `images` beside `labels` alone, and labels beside their images, as darknet has them. data.yaml or classes.txt
-names the classes. A line holds either a box or one polygon, whose bounds are the box then: the box of an object that has
-polygons is not written. An image without label is background where others of its folder have one, as for Ultralytics.
+(`train.txt`), `images` beside `labels` or `annotations` alone, and labels beside their images, as darknet has them. data.yaml
+or classes.txt names the classes. A line holds either a box or one polygon, whose bounds are the box then: the box of an object
+that has polygons is not written. An image without label is background where others of its folder have one, as for Ultralytics.
 """
 
 import posixpath
@@ -31,6 +31,7 @@ _LOOKS: Final = 20
 _MAX_LIST_BYTES: Final = 64 * 2**20
 _MAX_LINE: Final = 4096
 _MAX_PARTS: Final = 64  # folders of a path in a list
+_FOLDERS: Final = ("labels", "annotations")  # of labels; tools that write no images leave the name to people
 _LISTS: Final = {"train.txt": "train", "val.txt": "val", "valid.txt": "val", "test.txt": "test"}
 
 
@@ -60,7 +61,7 @@ def detect(root: Path) -> str | None:
     labels = [label for label in dataset.labels.values() if label]
     if not labels:
         first = next(iter(dataset.labels))
-        return f"{first}: no label {_label_name(first)}, and none for another image"
+        return f"{first}: no label {' or '.join(_label_names(first))}, and none for another image"
     looks = [looks_like_labels(dataset.top / name) for name in labels[:_LOOKS]]
     if False in looks and True not in looks:
         return f"{labels[looks.index(False)]}: its first line is no `class x y width height` in numbers"
@@ -107,7 +108,8 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
     data.yaml has no `path`: its own folder is meant then, wherever the command runs.
 
     Raises:
-        SightlineError: A sample has no box, polygons beside boxes, a class that is not in `classes`, or another's name.
+        SightlineError: A sample has no box, polygons beside boxes, a class that is not in `classes` or has no name, or
+            another's name.
     """
     lines: dict[str, list[tuple[str, str]]] = {}
     splits = set()
@@ -122,6 +124,8 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
         splits.add(item.split)
         place(item.image, root / name)
     names = list(classes) or sorted({each for rows in lines.values() for each, _ in rows})
+    if not all(map(str.strip, names)):
+        raise SightlineError(f"classes: {names}, expected names that are not empty: rename them")
     ids = {name: number for number, name in enumerate(names)}
     for label, rows in lines.items():
         unknown = next((each for each, _ in rows if each not in ids), None)
@@ -140,21 +144,44 @@ def _look(root: Path) -> _Dataset:
     pictures = sorted(name for name in files if name[name.rfind(".") :].lower() in SUFFIXES)
     if not described.lists:
         folders = described.folders
-        chosen = [name for name in pictures if "/images/" in f"/{name}" or not folders.keys().isdisjoint(parents(name))]
+        chosen = [
+            name for name in pictures if "/images/" in f"/{name}" or (folders and not folders.keys().isdisjoint(parents(name)))
+        ]
         pictures = chosen or pictures
     prefix = "" if top == root else f"{top.relative_to(root).as_posix()}/"
-    return _Dataset(top, prefix, files, described, {name: _label_of(name, files) for name in pictures})
+    return _Dataset(top, prefix, files, described, _labels_of(pictures, files))
 
 
 def _label_name(image: str) -> str:
     """Where an image's label belongs: in `labels` for the last `images` of its path, or beside it."""
-    return "/labels/".join(f"/{image[: image.rfind('.')]}.txt".rsplit("/images/", 1))[1:]
+    return _label_names(image)[0]
 
 
-def _label_of(image: str, files: frozenset[str]) -> str:
-    """An image's label, or the empty string."""
-    beside = f"{image[: image.rfind('.')]}.txt"
-    return next((name for name in (_label_name(image), beside) if name in files), "")
+def _label_names(image: str) -> tuple[str, ...]:
+    """Where an image's label may be, the usual place first."""
+    folder, slash, file = image.rpartition("/")
+    return tuple(f"{each}{file[: file.rfind('.')]}.txt" for each in _label_folders(f"{folder}{slash}"))
+
+
+def _label_folders(images: str) -> list[str]:
+    """Where the labels of a folder's images may be, the usual place first; folders have `/` at their ends, the top is empty."""
+    parted = f"/{images}".rsplit("/images/", 1)
+    return list(dict.fromkeys([*(f"/{each}/".join(parted)[1:] for each in _FOLDERS), images]))
+
+
+def _labels_of(images: Iterable[str], files: frozenset[str]) -> dict[str, str]:
+    """The label of each image, or the empty string."""
+    filled = {name[: name.rfind("/") + 1] for name in files if name.endswith(".txt")}
+    places: dict[str, list[str]] = {}
+    labels: dict[str, str] = {}
+    for image in images:
+        start, end = image.rfind("/") + 1, image.rfind(".")
+        folder = image[:start]
+        if folder not in places:
+            places[folder] = [each for each in _label_folders(folder) if each in filled]
+        candidates = (f"{each}{image[start:end]}.txt" for each in places[folder])
+        labels[image] = next((name for name in candidates if name in files), "")
+    return labels
 
 
 def _missing(dataset: _Dataset) -> Iterator[Finding]:
@@ -174,9 +201,10 @@ def _orphans(dataset: _Dataset) -> Iterator[Finding]:
     """Labels without image; a text that is no label is none."""
     folders = {posixpath.dirname(name) for name in dataset.labels}
     lists = {name for name, _ in _lists(dataset)}
+    used = {posixpath.dirname(name) for name in dataset.labels.values()}
     for name in sorted(dataset.files.difference(dataset.labels.values(), lists)):
         folder, _, file = name.rpartition("/")
-        in_labels = "/labels/" in f"/{name}"
+        in_labels = "/labels/" in f"/{name}" or ("/annotations/" in f"/{name}" and folder in used)
         if name.endswith(".txt") and file not in NAME_FILES and (in_labels or folder in folders):
             looks = looks_like_labels(dataset.top / name)
             if looks or (looks is None and in_labels):

@@ -1,30 +1,38 @@
-"""Training by Lightning: deterministic, resumed from Lightning's own checkpoint, silent but for `on_epoch`."""
+"""Training by Lightning: deterministic, resumed from Lightning's own checkpoint, silent but for `on_epoch`.
+
+Several devices are several processes of this machine, each with an equal share of an epoch's images.
+"""
 
 import logging
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from sightline.errors import MissingExtraError
-from tasks import schema
-from tasks.models import DivergedError, OnEpoch
+from sightline.errors import MissingExtraError, SightlineError
+from tasks import augmentation_sheet, schema
+from tasks.models import AUGMENTATION_FILE, DivergedError, OnEpoch, _ranks
 from tasks.models._torch import (
+    batches_of,
     deterministic,
     device_of,
-    is_bf16,
+    dtype_of,
     is_over,
     keep_freed_memory,
     learning_rate,
+    moving_average,
     optimizer_of,
     save,
     seed_epoch,
+    within_memory,
 )
 
 try:
@@ -36,22 +44,33 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("pytorch_lightning", "pipeline") from None
 
 CHECKPOINT: Final = "checkpoint.ckpt"
+PRECISIONS: Final = {torch.float32: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}
 
 
 class Learning(ABC):
-    """What is learnt, and from what: the part of a training that differs between tasks.
+    """What is learnt, and from what: the part of a training that differs between tasks. It can be pickled.
 
     Attributes:
         network: Trained in place.
         data: Map-style; its items stay on the CPU.
+        classes: Class names, for pictures.
+        sampling: How often each item is drawn, relative to the others, float64 (items,); None: each once an epoch.
+        layout: In which images go into the network, as the recipe says.
     """
 
     network: nn.Module
     data: Dataset[Any]
+    classes: Sequence[str]
+    sampling: Tensor | None = None
+    layout: torch.memory_format = torch.channels_last
 
     def collate(self, items: list[Any]) -> Any:
         """A batch of items of `data`: tensors, or tuples, lists and dicts of tensors."""
         return default_collate(items)
+
+    def picture(self, item: Any) -> augmentation_sheet.Picture:
+        """What there is to see of an item of `data`."""
+        return augmentation_sheet.picture(*item)
 
     @abstractmethod
     def losses(self, batch: Any) -> dict[str, Tensor]:
@@ -64,23 +83,62 @@ def fit(learning: Learning, recipe: schema.Train, *, work: Path, out: Path, on_e
     Args:
         learning: The network, the data and the losses.
         recipe: Hyperparameters, device and precision.
-        work: Where the checkpoint goes.
+        work: Where the checkpoint goes, and a sheet of the first images.
         out: Where the final weights go.
         on_epoch: Called after each epoch, those done before included.
     """
+    device = device_of(recipe.device)
+    if device.type == "cuda" and recipe.devices > (there := torch.cuda.device_count()):
+        raise SightlineError(f"train.devices: got {recipe.devices}, expected at most {there}: this machine has no more")
+    write_sheet(learning, recipe, work / AUGMENTATION_FILE)
+    start = deepcopy(learning.network.state_dict())
+
+    def attempt(recipe: schema.Train, report: OnEpoch) -> None:
+        learning.network.load_state_dict(start)
+        if recipe.devices == 1:
+            _fit(learning, recipe, work, out, report)
+        else:
+            _ranks.run(_fit_share, recipe.devices, (learning, recipe, work, out), report)
+
+    within_memory(recipe, on_epoch, attempt)
+
+
+def write_sheet(learning: Learning, recipe: schema.Train, path: Path) -> None:
+    """Shows the images that the first epoch begins with."""
+    first = order(learning, recipe, epoch=1)[: augmentation_sheet.SHOWN]
+    seed_epoch(recipe.seed, 1)
+    augmentation_sheet.write([learning.picture(learning.data[index]) for index in first], learning.classes, path)
+
+
+def _fit_share(learning: Learning, *arguments: Any) -> None:
+    """One attempt of one process: what it got lies in memory that all processes share, and only the data may stay there."""
+    _fit(deepcopy(learning, {id(learning.data): learning.data}), *arguments)
+
+
+def _fit(learning: Learning, recipe: schema.Train, work: Path, out: Path, on_epoch: OnEpoch) -> None:
+    """One attempt, in the only process or in one of several."""
     keep_freed_memory()
     device = device_of(recipe.device)
     path = work / CHECKPOINT
-    history = torch.load(path, map_location="cpu", weights_only=True)["history"] if path.is_file() else []
+    found = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+    history = found["history"] if found else []
+    recipe = recipe.model_copy(update=found["batches"] if found else {})
     for epoch, losses in enumerate(history, 1):
         on_epoch(epoch, losses)
-    network = learning.network.to(memory_format=torch.channels_last).to(device)
+    learning.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    learning.network.to(memory_format=learning.layout).to(device)
     module = Module(learning, recipe, on_epoch)
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    if recipe.compile:
+        learning.network.compile()
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     trainer = lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision="bf16-mixed" if is_bf16(recipe, device) else "32-true",
+        devices=[device.index or 0] if device.type == "cuda" and recipe.devices == 1 else recipe.devices,
+        strategy="auto" if recipe.devices == 1 else "ddp",
+        use_distributed_sampler=False,
+        precision=PRECISIONS[dtype_of(recipe, device)],
+        accumulate_grad_batches=recipe.accumulate,
         max_epochs=recipe.epochs,
         reload_dataloaders_every_n_epochs=1,
         callbacks=[AfterEpoch(path)],
@@ -92,32 +150,38 @@ def fit(learning: Learning, recipe: schema.Train, *, work: Path, out: Path, on_e
     )
     with warnings.catch_warnings(), deterministic():
         warnings.simplefilter("ignore")  # advice on workers and logging
-        if is_over(history, recipe):
-            network.load_state_dict(_network_of(torch.load(path, map_location=device, weights_only=True)))
+        if found and is_over(history, recipe):
+            module.load_state_dict(found["state_dict"])
+            module.on_load_checkpoint(found)
         else:
             trainer.fit(module, ckpt_path=path if history else None, weights_only=True)
-    save({name: value.cpu().contiguous() for name, value in network.state_dict().items()}, out)
-
-
-def _network_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    return {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
+    if trainer.is_global_zero:
+        trained = module.average.module if module.average else learning.network
+        save({name: value.cpu().contiguous() for name, value in trained.state_dict().items()}, out)
 
 
 class Module(lightning.LightningModule):  # type: ignore[misc]
-    """A learning with the recipe's optimizer and learning rate."""
+    """A learning with the recipe's optimizer, learning rate and moving average."""
 
     def __init__(self, learning: Learning, recipe: schema.Train, on_epoch: OnEpoch) -> None:
         super().__init__()
         self.learning, self.network, self.recipe, self.report = learning, learning.network, recipe, on_epoch
+        averages = [moving_average(self.network, recipe.ema)] if recipe.ema else []
+        self.averages = averages  # in a list, it is no part of the module: what is trained, moved and synchronised
         self.history: list[dict[str, float]] = []
-        self.totals: dict[str, float] = {}
+        self.totals: dict[str, Tensor] = {}
         self.rate = 0.0
+
+    @property
+    def average(self) -> AveragedModel | None:
+        """Of the network, where the recipe wants one."""
+        return self.averages[0] if self.averages else None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return optimizer_of(self.network, self.recipe)
 
     def train_dataloader(self) -> "SeededLoader":
-        return SeededLoader(self.learning, self.recipe, self.current_epoch + 1)
+        return SeededLoader(self.learning, self.recipe, self.current_epoch + 1, self.global_rank)
 
     def on_train_epoch_start(self) -> None:
         self.totals = {}
@@ -135,19 +199,41 @@ class Module(lightning.LightningModule):  # type: ignore[misc]
                 f"epoch {self.current_epoch + 1}: the loss is not finite: lower train.lr0 (now {self.recipe.lr0})"
             )
         for name, value in losses.items():
-            self.totals[name] = self.totals.get(name, 0.0) + float(value.detach())
+            self.totals[name] = self.totals.get(name, 0.0) + value.detach()
         return loss
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        super().optimizer_step(*arguments, **named)
+        if self.average:
+            self.average.update_parameters(self.network)
 
     def on_train_epoch_end(self) -> None:
         batches = self.trainer.num_training_batches
-        self.history.append({f"train/{name}": total / batches for name, total in self.totals.items()} | {"lr": self.rate})
+        means = {name: self.trainer.strategy.reduce(total, reduce_op="mean") for name, total in self.totals.items()}
+        self.history.append({f"train/{name}": float(mean) / batches for name, mean in means.items()} | {"lr": self.rate})
         self.trainer.should_stop = is_over(self.history, self.recipe)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = self.history
+        checkpoint["history"], checkpoint["batches"] = self.history, batches_of(self.recipe)
+        if self.average:
+            checkpoint["average"] = self.average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["history"]
+        if self.average:
+            self.average.load_state_dict(checkpoint["average"])
+
+
+def order(learning: Learning, recipe: schema.Train, epoch: int, rank: int = 0) -> list[int]:
+    """The images of an epoch in their order; of several processes each has an equal share."""
+    seed_epoch(recipe.seed, epoch)
+    count = len(cast("Sized", learning.data))
+    if learning.sampling is None:
+        drawn = torch.randperm(count)
+    else:
+        drawn = torch.multinomial(learning.sampling, count, replacement=True)
+    share: list[int] = drawn[rank :: recipe.devices][: count // recipe.devices].tolist()
+    return share
 
 
 class SeededLoader(DataLoader[Any]):
@@ -156,16 +242,17 @@ class SeededLoader(DataLoader[Any]):
     Lightning draws the first batch before the epoch's first hook, and begins some epochs twice.
     """
 
-    def __init__(self, learning: Learning, recipe: schema.Train, epoch: int) -> None:
+    def __init__(self, learning: Learning, recipe: schema.Train, epoch: int, rank: int) -> None:
+        self.seeds = recipe.seed, epoch, rank
+        indices = order(learning, recipe, epoch, rank)
         super().__init__(
             learning.data,
             recipe.batch,
-            shuffle=True,
+            sampler=indices,
             num_workers=recipe.workers,
             collate_fn=learning.collate,
-            drop_last=len(cast("Sized", learning.data)) >= recipe.batch,
+            drop_last=len(indices) >= recipe.batch,
         )
-        self.seeds = recipe.seed, epoch
 
     def __iter__(self) -> Any:
         seed_epoch(*self.seeds)
@@ -180,6 +267,7 @@ class AfterEpoch(Checkpoint):  # type: ignore[misc]
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         temporary = self.path.with_suffix(".tmp")
-        trainer.save_checkpoint(temporary)
-        os.replace(temporary, self.path)
+        trainer.save_checkpoint(temporary)  # in the first process, with all others at hand
+        if trainer.is_global_zero:
+            os.replace(temporary, self.path)
         pl_module.report(len(pl_module.history), pl_module.history[-1])

@@ -1,6 +1,7 @@
 """Classifiers on Lightning: their images, augmentation, loss, and the runtime graph's first part."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from tasks.tables import Sample
 AUGMENT: Final = ("fliplr", "flipud", "crop", "jitter", "erasing")
 SMALL_IMGSZ: Final = 64
 """Up to this side, pixels, an architecture made for 224 keeps more of the resolution."""
+BALANCE: Final = ("none", "weights", "sampler")
 
 
 class Family(models.Family):
@@ -47,12 +49,15 @@ class Family(models.Family):
             start_from(network, weights)
         spec = self.description().input
         images = Images(dataset.samples("train"), spec, augmentation(recipe, spec))
-        _lightning.fit(Learning(network, images), recipe, work=work, out=out, on_epoch=on_epoch)
+        _lightning.fit(Learning(network, images, self.classes, recipe.balance), recipe, work=work, out=out, on_epoch=on_epoch)
 
     def parts(self, weights: Path) -> models.Parts:
         network = self.build()
         load_exactly(network, weights)
         return models.Parts(Prepare().eval(), network.eval(), nn.Softmax(dim=1).eval())
+
+    def around(self) -> tuple[nn.Module, nn.Module]:
+        return Prepare().eval(), nn.Softmax(dim=1).eval()
 
 
 class Learning(_lightning.Learning):
@@ -61,16 +66,28 @@ class Learning(_lightning.Learning):
     Args:
         network: float32 (N, 3, H, W), normalised, to logits float32 (N, C).
         images: The training split.
+        classes: Class names.
+        balance: What evens out classes of unequal size: `weights` of the loss, a `sampler` that draws rare ones more often, or
+            `none`.
     """
 
-    def __init__(self, network: nn.Module, images: "Images") -> None:
-        self.network, self.data = network, images
+    def __init__(self, network: nn.Module, images: "Images", classes: Sequence[str], balance: str) -> None:
+        self.network, self.data, self.classes = network, images, classes
         self.normalise = Normalise()
+        rarity = inverse_frequency(images.labels, len(classes))
+        self.weights = rarity if balance == "weights" else None
+        self.sampling = rarity.double()[images.labels] if balance == "sampler" else None
 
     def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         images, labels = batch
-        images = self.normalise.to(images.device)(images).contiguous(memory_format=torch.channels_last)
-        return {"loss": nn.functional.cross_entropy(self.network(images).float(), labels)}
+        images = self.normalise.to(images.device)(images).contiguous(memory_format=self.layout)
+        weights = self.weights.to(images.device) if self.weights is not None else None
+        return {"loss": nn.functional.cross_entropy(self.network(images).float(), labels, weights)}
+
+
+def inverse_frequency(labels: Tensor, classes: int) -> Tensor:
+    """float32 (C,): how rare each class is among `labels`, int64 (N,); 1 on average over the labels."""
+    return len(labels) / (classes * labels.bincount(minlength=classes).clamp(min=1))
 
 
 class Images(Dataset[tuple[Tensor, Tensor]]):

@@ -18,7 +18,7 @@ from torchvision.tv_tensors import Image as ImageTensor
 
 from sightline.contract import Input
 from sightline.preprocess import KERNELS, Placement, decode, prepare
-from tasks import models, schema
+from tasks import augmentation_sheet, models, schema
 from tasks.models import _images, _lightning
 from tasks.models._torch import seed_epoch, start_from
 from tasks.tables import Dataset as Labelled
@@ -74,10 +74,9 @@ class Family(models.Family):
             start_from(network, weights, self.rename)
         network.transform = Fixed(_images.Normalise(self.mean, self.std))
         for part in (network.backbone, *self.heads(network)):
-            part.register_forward_hook(lambda module, inputs, outputs: in_float32(outputs))
-        _lightning.fit(
-            Learning(network, self.images(dataset.samples("train"), recipe)), recipe, work=work, out=out, on_epoch=on_epoch
-        )
+            part.register_forward_hook(_cast)
+        learning = Learning(network, self.images(dataset.samples("train"), recipe), self.classes, self.background)
+        _lightning.fit(learning, recipe, work=work, out=out, on_epoch=on_epoch)
 
 
 class Learning(_lightning.Learning):
@@ -86,10 +85,16 @@ class Learning(_lightning.Learning):
     Args:
         network: A detector of torchvision with `Fixed` as its transform.
         images: The training split.
+        classes: Class names.
+        background: How many labels come before the first class.
     """
 
-    def __init__(self, network: nn.Module, images: "Images") -> None:
-        self.network, self.data = network, images
+    def __init__(self, network: nn.Module, images: "Images", classes: Sequence[str], background: int) -> None:
+        self.network, self.data, self.classes, self.background = network, images, classes, background
+
+    def picture(self, item: tuple[Tensor, dict[str, Tensor]]) -> augmentation_sheet.Picture:
+        image, target = item
+        return augmentation_sheet.picture(image, {**target, "labels": target["labels"] - self.background})
 
     def collate(self, items: list[Any]) -> Any:
         images, targets = zip(*items, strict=True)
@@ -118,6 +123,11 @@ class Fixed(nn.Module):
     def postprocess(self, found: list[Any], *sizes: Any) -> list[Any]:
         """What was found, which is nothing: R-CNNs ask while they train, too."""
         return found
+
+
+def _cast(module: nn.Module, inputs: Any, outputs: Any) -> Any:
+    """A hook, which can be pickled."""
+    return in_float32(outputs)
 
 
 def in_float32(outputs: Any) -> Any:

@@ -1,6 +1,7 @@
-"""What families on PyTorch share: devices, seeds, and files that are the same bytes for the same content."""
+"""What families on PyTorch share: devices, memory, seeds, and files that are the same bytes for the same content."""
 
 import ctypes
+import gc
 import io
 import math
 import os
@@ -9,15 +10,24 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from sightline.errors import SightlineError
 from tasks import schema
+from tasks.models import OnEpoch, Weights
 
 State = Mapping[str, Any]
+AVERAGE_TAU: Final = 2000
+"""Steps in which the moving average's decay rises, so that a short run forgets its random start; Ultralytics' value."""
+MILESTONES: Final = (2 / 3, 8 / 9)
+"""Shares of the epochs after which `step` divides the learning rate by 10: 60k and 80k of 90k, Detectron's 1x schedule."""
+POWER: Final = 0.9
+"""Of the polynomial (DeepLab, arXiv:1606.00915, section 4.1)."""
+_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")  # CUDA and its allocator, the CPU's, cuBLAS and cuDNN
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 
@@ -36,11 +46,69 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def is_bf16(recipe: schema.Train, device: torch.device) -> bool:
-    """Whether to train in bfloat16: asked for, or `auto` on hardware that multiplies in it."""
+def dtype_of(recipe: schema.Train, device: torch.device) -> torch.dtype:
+    """What to multiply in: as asked for; `auto` is bfloat16 on hardware that multiplies in it, else float32."""
     if recipe.precision != "auto":
-        return recipe.precision == "bf16"
-    return torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[recipe.precision]
+    has_bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def within_memory(recipe: schema.Train, on_epoch: OnEpoch, attempt: Callable[[schema.Train, OnEpoch], None]) -> None:
+    """Calls `attempt(recipe, on_epoch)`; where memory runs out, again with half the batch and twice the accumulation.
+
+    Args:
+        recipe: The first attempt's.
+        on_epoch: Called once for each epoch, however often attempts report it.
+        attempt: Trains; goes on from its last checkpoint.
+
+    Raises:
+        SightlineError: Memory ran out at a batch of one image.
+    """
+    reported = 0
+
+    def report(epoch: int, losses: Mapping[str, float]) -> None:
+        nonlocal reported
+        if epoch > reported:
+            reported = epoch
+            on_epoch(epoch, losses)
+
+    while True:
+        try:
+            attempt(recipe, report)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return
+        recipe = _halved(recipe)
+        gc.collect()
+        if recipe.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine had no memory left."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def _halved(recipe: schema.Train) -> schema.Train:
+    if recipe.batch == 1:
+        raise SightlineError(
+            f"train: out of memory at train.batch=1 on {recipe.device}: lower model.imgsz, or choose a smaller model.arch"
+        )
+    smaller = {"batch": recipe.batch // 2, "accumulate": recipe.accumulate * 2}
+    print(
+        f"train: out of memory: train.batch {recipe.batch} -> {smaller['batch']}, train.accumulate {recipe.accumulate} -> "
+        f"{smaller['accumulate']}, from the last checkpoint",
+        flush=True,
+    )
+    return recipe.model_copy(update=smaller)
+
+
+def batches_of(recipe: schema.Train) -> dict[str, int]:
+    """What a checkpoint keeps of the recipe, since memory may have changed it: a resumed run goes on with it."""
+    return {"batch": recipe.batch, "accumulate": recipe.accumulate}
 
 
 def keep_freed_memory() -> None:
@@ -51,9 +119,9 @@ def keep_freed_memory() -> None:
         library.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def seed_epoch(seed: int, epoch: int) -> None:
-    """Seeds every generator with a function of `(seed, epoch)`, so that a resumed run draws what an unbroken one draws."""
-    words = np.random.SeedSequence([seed, epoch]).generate_state(3)
+def seed_epoch(seed: int, epoch: int, rank: int = 0) -> None:
+    """Seeds every generator with a function of its arguments, so that a resumed run draws what an unbroken one draws."""
+    words = np.random.SeedSequence([seed, epoch, rank]).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))  # noqa: NPY002  libraries draw from the global generator
     torch.manual_seed(int(words[2]))
@@ -76,11 +144,42 @@ def optimizer_of(module: torch.nn.Module, recipe: schema.Train) -> torch.optim.O
 
 
 def learning_rate(recipe: schema.Train, epoch: float) -> float:
-    """The learning rate after `epoch` epochs: a linear warm-up, then a cosine from `lr0` to `lr0 * lrf`."""
+    """The learning rate after `epoch` epochs: a linear warm-up, then as `scheduler` says.
+
+    `cosine`, `linear` and `polynomial` fall from `lr0` to `lr0 * lrf`.
+    """
     warmup = min(recipe.warmup_epochs, recipe.epochs / 2)
     ramp = min(1.0, (epoch + 1e-3) / warmup) if warmup else 1.0
-    cosine = (1 + math.cos(math.pi * min(1.0, epoch / recipe.epochs))) / 2
-    return recipe.lr0 * ramp * (recipe.lrf + (1 - recipe.lrf) * cosine)
+    done = min(1.0, epoch / recipe.epochs)
+    match recipe.scheduler:
+        case "constant":
+            return recipe.lr0 * ramp
+        case "step":
+            return recipe.lr0 * ramp * 0.1 ** sum(done >= milestone for milestone in MILESTONES)
+        case "cosine":
+            share = (1 + math.cos(math.pi * done)) / 2
+        case "linear":
+            share = 1 - done
+        case "polynomial":
+            share = (1 - done) ** POWER
+    return recipe.lr0 * ramp * (recipe.lrf + (1 - recipe.lrf) * share)
+
+
+def moving_average(network: torch.nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of the weights and statistics of `network`, which each step updates.
+
+    Its decay after n steps is `decay * (1 - exp(-n / AVERAGE_TAU))`. Its count stays on the CPU: reading it waits for no GPU.
+    """
+
+    def update(averages: Any, current: Any, count: Any) -> None:
+        if averages[0].is_floating_point():
+            steps = int(average.n_averaged)
+            torch._foreach_lerp_(averages, current, 1 - decay * (1 - math.exp(-steps / AVERAGE_TAU)))
+        else:
+            torch._foreach_copy_(averages, current)
+
+    average = AveragedModel(network, multi_avg_fn=torch.no_grad()(update), use_buffers=True)
+    return average.requires_grad_(False)
 
 
 def is_over(history: Sequence[Mapping[str, float]], recipe: schema.Train) -> bool:
@@ -131,21 +230,23 @@ def load_weights(path: Path) -> State:
     return state
 
 
-def start_from(module: torch.nn.Module, path: Path, rename: Callable[[str], str] = str) -> None:
-    """Loads the weights of `path` that fit; a head for another number of classes keeps its random start.
+def start_from(module: torch.nn.Module, weights: Weights, rename: Callable[[str], str] = str) -> None:
+    """Loads those weights that fit; a head for another number of classes keeps its random start.
 
     Args:
         module: Takes the weights.
-        path: A state dict.
-        rename: From the name of a tensor in `path` to that in `module`.
+        weights: A state dict.
+        rename: From the name of a tensor in `weights` to that in `module`.
 
     Raises:
         SightlineError: Nothing fits.
     """
-    given, own = {rename(name): value for name, value in load_weights(path).items()}, module.state_dict()
+    given, own = {rename(name): value for name, value in weights.state.items()}, module.state_dict()
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
-        raise SightlineError(f"{path}: none of its {len(given)} tensors fits this architecture: set model.arch to its own")
+        raise SightlineError(
+            f"{weights.where}: none of its {len(weights.state)} tensors fits this architecture: set model.arch to its own"
+        )
     module.load_state_dict(fitting, strict=False)
 
 

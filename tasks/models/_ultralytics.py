@@ -6,7 +6,7 @@ go on as if nothing had happened. Nothing is downloaded, and the dataset's folde
 
 import math
 import os
-from copy import copy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -16,16 +16,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torchvision.ops import box_convert
 
 from sightline.contract import Input
 from sightline.errors import MissingExtraError, SightlineError
 from sightline.preprocess import decode, prepare
-from tasks import schema
-from tasks.models import DivergedError, OnEpoch, starting_weights
+from tasks import augmentation_sheet, schema
+from tasks.models import AUGMENTATION_FILE, DivergedError, OnEpoch, starting_weights
 from tasks.models._torch import (
+    AVERAGE_TAU,
+    batches_of,
     deterministic,
     device_of,
-    is_bf16,
+    dtype_of,
     is_over,
     keep_freed_memory,
     learning_rate,
@@ -33,6 +36,7 @@ from tasks.models._torch import (
     save,
     seed_epoch,
     start_from,
+    within_memory,
 )
 from tasks.tables import Sample
 
@@ -60,8 +64,7 @@ MUON, SGD = 0.2, 1.0  # how Ultralytics' trainer weighs the two updates of MuSGD
 CLASS_BOOST: Final = 3.0  # of MuSGD's learning rate
 CLASS_BRANCHES: Final = ("cv3", "one2one_cv3")
 WARMUP_MOMENTUM: Final = 0.8
-AVERAGE_DECAY: Final = 0.9999
-AVERAGE_TAU: Final = 2000
+MAX_DEVICES: Final = 1
 
 
 class Images(YOLODataset):  # type: ignore[misc]
@@ -79,7 +82,7 @@ class Images(YOLODataset):  # type: ignore[misc]
     im_hw: list[Any]
 
     def __init__(self, samples: list[Sample], config: schema.Model, hyp: Any, classes: tuple[str, ...]) -> None:
-        self.samples = samples
+        self.samples, self.classes = samples, classes
         names = {"names": dict(enumerate(classes))}
         self.outlines = config.task == "segment"
         given = {"img_path": "", "data": names, "imgsz": config.imgsz, "augment": True, "hyp": hyp, "batch_size": hyp.batch}
@@ -168,13 +171,19 @@ def start(config: schema.Model, classes: tuple[str, ...], recipe: schema.Train, 
 
 
 class Data(Protocol):
-    """What is learnt from, map-style. A batch is a dict: `img` uint8 (N, 3, H, W) RGB, and what the network's loss reads."""
+    """What is learnt from, map-style: dicts of tensors.
+
+    An item has `img` uint8 (3, H, W) RGB, `cls`, its label or its objects', and for a detector `bboxes` float32 (K, 4) xywh,
+    shares of the image. A batch has `img` uint8 (N, 3, H, W), and what the network's loss reads.
+    """
+
+    classes: tuple[str, ...]
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    def __getitem__(self, index: int) -> dict[str, Tensor]: ...
 
-    def collate_fn(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+    def collate_fn(self, items: list[dict[str, Tensor]]) -> dict[str, Any]:
         """A batch."""
 
     def close_mosaic(self, hyp: Any) -> None:
@@ -184,10 +193,25 @@ class Data(Protocol):
 def fit(model: Any, data: Data, recipe: schema.Train, *, work: Path, out: Path, on_epoch: OnEpoch) -> None:
     """Trains `model` by the loss that Ultralytics gives it; see `tasks.models.Family.fit`."""
     keep_freed_memory()
+    write_sheet(data, recipe, work / AUGMENTATION_FILE)
+    first = deepcopy(model.state_dict())
+
+    def attempt(recipe: schema.Train, report: OnEpoch) -> None:
+        model.load_state_dict(first)
+        _fit(model, data, recipe, work, out, report)
+
+    within_memory(recipe, on_epoch, attempt)
+
+
+def _fit(model: Any, data: Data, recipe: schema.Train, work: Path, out: Path, on_epoch: OnEpoch) -> None:
+    """One attempt."""
     model.args = settings(recipe)
-    model.to(device_of(recipe.device), memory_format=torch.channels_last).train()
+    model.to(device_of(recipe.device), memory_format=_layout(recipe)).train()
     state = _State(model, recipe)
     state.resume(work / "checkpoint.pt")
+    recipe = state.recipe
+    if recipe.compile:
+        model.compile()
     for epoch, losses in enumerate(state.history, 1):
         on_epoch(epoch, losses)
     with deterministic():
@@ -198,20 +222,57 @@ def fit(model: Any, data: Data, recipe: schema.Train, *, work: Path, out: Path, 
     save({name: value.cpu().contiguous() for name, value in state.average.ema.state_dict().items()}, out)
 
 
+def _layout(recipe: schema.Train) -> torch.memory_format:
+    return torch.channels_last if recipe.channels_last else torch.contiguous_format
+
+
+def write_sheet(data: Data, recipe: schema.Train, path: Path) -> None:
+    """Shows some images as the first epoch may have them."""
+    seed_epoch(recipe.seed, 1)
+    chosen = torch.randperm(len(data))[: augmentation_sheet.SHOWN].tolist()
+    augmentation_sheet.write([_picture(data[index]) for index in chosen], data.classes, path)
+
+
+def _picture(item: dict[str, Tensor]) -> augmentation_sheet.Picture:
+    image, labels = item["img"], item["cls"].flatten().long()
+    if "bboxes" not in item:
+        return augmentation_sheet.Picture(image, labels)
+    height, width = image.shape[1:]
+    corners = box_convert(item["bboxes"], "cxcywh", "xyxy") * torch.tensor([width, height, width, height])
+    return augmentation_sheet.Picture(image, labels, corners)
+
+
 class _State:
     """All that an epoch changes."""
 
     def __init__(self, model: Any, recipe: schema.Train) -> None:
         self.model, self.recipe = model, recipe
         self.optimizer = _optimizer(model, recipe)
-        self.average = cast("Any", ModelEMA)(model, decay=AVERAGE_DECAY, tau=AVERAGE_TAU)
+        self.average = cast("Any", ModelEMA)(model, decay=recipe.ema, tau=AVERAGE_TAU)
+        is_fp16 = dtype_of(recipe, device_of(recipe.device)) == torch.float16
+        self.scaler = torch.amp.GradScaler(enabled=is_fp16)
         self.history: list[dict[str, float]] = []
+
+    def step(self) -> None:
+        """Changes the weights by the gradients that have come together."""
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        self.average.update(self.model)
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint in full precision."""
-        parts: dict[str, Any] = {"model": self.model, "average": self.average.ema, "optimizer": self.optimizer}
+        parts: dict[str, Any] = {
+            "model": self.model,
+            "average": self.average.ema,
+            "optimizer": self.optimizer,
+            "scaler": self.scaler,
+        }
         content = {name: part.state_dict() for name, part in parts.items()}
-        save({**content, "updates": self.average.updates, "history": self.history}, path)
+        content |= {"updates": self.average.updates, "history": self.history, "batches": batches_of(self.recipe)}
+        save(content, path)
 
     def resume(self, path: Path) -> None:
         """Goes on from a checkpoint, where there is one."""
@@ -221,6 +282,8 @@ class _State:
         self.model.load_state_dict(content["model"])
         self.average.ema.load_state_dict(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
+        self.scaler.load_state_dict(content["scaler"])
+        self.recipe = self.recipe.model_copy(update=content["batches"])
         self.average.updates, self.history = content["updates"], content["history"]
 
 
@@ -278,25 +341,25 @@ def _epoch(state: _State, data: Data, recipe: schema.Train, epoch: int) -> dict[
         drop_last=1 == len(data) % recipe.batch < len(data),  # one image is no batch to normalise
     )
     device = next(state.model.parameters()).device
-    bf16 = is_bf16(recipe, device)
-    total: dict[str, float] = {}
+    dtype = dtype_of(recipe, device)
+    state.optimizer.zero_grad()
+    total: dict[str, Any] = {}
     for index, batch in enumerate(loader):
         rate = _set_rates(state.optimizer, recipe, epoch - 1 + index / len(loader))
         batch = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
-        images = batch["img"].to(torch.float32).div_(255).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        images = batch["img"].to(torch.float32).div_(255).contiguous(memory_format=_layout(recipe))
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             predictions = state.model(images)
         losses, items = state.model.loss(batch, _as_float32(predictions))
         if not torch.isfinite(losses).all():
             raise DivergedError(f"epoch {epoch}: the loss is not finite: lower train.lr0 (now {recipe.lr0})")
-        state.optimizer.zero_grad()
-        losses.sum().backward()
-        nn.utils.clip_grad_norm_(state.model.parameters(), MAX_GRADIENT_NORM)
-        state.optimizer.step()
-        state.average.update(state.model)
+        share = 1 / recipe.accumulate if losses.ndim == 0 else 1.0  # a classifier's is a mean, a detector's sums
+        state.scaler.scale(losses.sum() * share).backward()
+        if (index + 1) % recipe.accumulate == 0 or index + 1 == len(loader):
+            state.step()
         for name, value in items.items():
-            total[name] = total.get(name, 0.0) + float(value)
-    return {**{f"train/{name}": value / len(loader) for name, value in total.items()}, "lr": rate}
+            total[name] = total.get(name, 0.0) + value
+    return {**{f"train/{name}": float(value) / len(loader) for name, value in total.items()}, "lr": rate}
 
 
 def _weigh_heads(model: Any, epoch: int) -> None:

@@ -35,7 +35,7 @@ class Family(models.Family):
     ) -> None:
         network = _ultralytics.start(self.config, self.classes, recipe, start)
         spec = self.description().input
-        images = Images(dataset.samples("train"), spec, augmentation(recipe, spec))
+        images = Images(dataset.samples("train"), spec, augmentation(recipe, spec), self.classes)
         plain = recipe.model_copy(update={"augment": {}})  # Ultralytics' settings for detectors
         _ultralytics.fit(network, images, plain, work=work, out=out, on_epoch=on_epoch)
 
@@ -50,11 +50,11 @@ class Family(models.Family):
 class Images:
     """A split in memory, decoded once: uint8 (3, H, W) RGB, augmented, and its label."""
 
-    def __init__(self, samples: list[Sample], spec: Input, transform: v2.Transform) -> None:
+    def __init__(self, samples: list[Sample], spec: Input, transform: v2.Transform, classes: tuple[str, ...]) -> None:
         images = [prepare(decode(sample.path.read_bytes()), spec)[0] for sample in samples]
         self.images = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
         self.labels = torch.tensor([int(sample.labels[0]) for sample in samples])
-        self.transform = transform
+        self.transform, self.classes = transform, classes
 
     def __len__(self) -> int:
         return len(self.labels)

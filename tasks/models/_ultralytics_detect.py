@@ -40,6 +40,17 @@ class Family(models.Family):
         """Whether the head that needs no NMS is used: `model.iou` is 1, which NMS drops nothing above, and there is one."""
         return self.config.iou == 1 and hasattr(network.model[-1], "one2one_cv2")
 
+    def around(self) -> tuple[nn.Module, nn.Module]:
+        return _ultralytics.Scale().eval(), Split().eval()
+
+
+class Split(nn.Module):
+    """What Ultralytics' ONNX export gives, float32 (N, 4 + C, A), boxes as xywh in input pixels, to boxes and scores."""
+
+    def forward(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        centre, size = output[:, :2], output[:, 2:4]
+        return torch.cat([centre - size / 2, centre + size / 2], dim=1).transpose(1, 2), output[:, 4:]
+
 
 class Core(nn.Module):
     """Backbone, neck and the head's convolutions: the raw maps of each level, boxes first, then classes.

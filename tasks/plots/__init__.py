@@ -41,11 +41,11 @@ def evaluation(result: Evaluation, samples: Sequence[Sample], classes: Sequence[
     variants.load("plots", result.task, "model.task").draw(samples, result.predictions, result.measured, classes, report)
 
 
-def confusion_matrix(matrix: NDArray[np.int64], names: Sequence[str], path: Path) -> None:
+def confusion_matrix(matrix: NDArray[np.int64] | NDArray[np.float64], names: Sequence[str], path: Path) -> None:
     """Counts of (true, predicted), coloured by their share of the true class.
 
     Args:
-        matrix: int64 (C, C), rows true, columns predicted.
+        matrix: int64 (C, C), rows true, columns predicted; or their shares, float64.
         names: What the rows and columns are.
         path: The PNG.
     """
@@ -60,7 +60,8 @@ def confusion_matrix(matrix: NDArray[np.int64], names: Sequence[str], path: Path
     if len(names) <= 30:
         for row, column in np.ndindex(matrix.shape):
             colour = "white" if share[row, column] > 0.5 else "black"
-            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize="small")
+            text = str(matrix[row, column]) if np.issubdtype(matrix.dtype, np.integer) else f"{matrix[row, column]:.2f}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize="small")
     save(figure, path)
 
 

@@ -9,6 +9,9 @@ RULES: Final[dict[str, Rule]] = {
     "class.nested": Rule(
         "warning", "the images of a class right in its folder", "nothing, if the uppermost folder is the class; else move it up"
     ),
+    "class.outside": Rule(
+        "warning", "each image in the folder of its class", "move it into the folder of its class; it is not used"
+    ),
     "class.split_folder": Rule(
         "error", "split folders alone, or class folders alone", "move the class folders into split folders, all of them"
     ),

@@ -15,7 +15,7 @@ RULES: Final[dict[str, Rule]] = {
     "mask.kind": Rule(
         "error",
         "indices of 8 bits in all masks, or in all of them colours that a class file names",
-        "add the class file (classes.txt, label_colors.txt, class_dict.csv or labelmap.txt), export the mask again, or "
+        "add the class file (classes.txt, label_colors.txt, class_dict.csv or labelmap.csv), export the mask again, or "
         + SET_ASIDE,
     ),
     "mask.undeclared": Rule(

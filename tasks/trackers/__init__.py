@@ -1,7 +1,12 @@
-"""Experiment trackers, one file each, found by the name in conf/tracking.
+"""Experiment trackers, one file each, each on or off in conf/tracking; with all off nothing is recorded.
 
-Each has the functions `start`, `record`, `fail`, `link_cached`, `finish` and `register`, as none.py, the shortest, shows.
-A stage knows no tracker: it writes files, and what they say is recorded when it ends.
+A stage knows no tracker and waits for none: it leaves a record (`_spool`), and one process in the background (`_writer`) gives
+the record to each tracker that is on. What a record says is read in one place (`_record`), so that all trackers hold the same.
+
+A tracker is a file `<name>.py`, a switch `<name>` in `tasks.schema.Tracking`, and has:
+
+- `target(tracking)`: where it records, as text that the record carries; called by the stage, so it imports nothing heavy.
+- `Writer(target)`, with the methods of `_record.Writer`; the writer's process alone makes one.
 """
 
 import sys
@@ -14,13 +19,15 @@ from typing import Any
 from sightline.errors import SightlineError
 from tasks import variants
 from tasks.schema import Tracking, parse, read_params
+from tasks.trackers import _spool
+from tasks.trackers._pipeline import LAST, pipeline_of, stage_record
 
 
 @contextmanager
 def attempt(stage: str, config: Mapping[str, Any]) -> Iterator[None]:
     """Notes that a stage runs, and records the error that it ends with. An interrupted stage is recorded by what was noted.
 
-    The stage ends with its own error, whatever happens to the tracker.
+    The stage ends with its own error, whatever happens to the trackers.
 
     Args:
         stage: The stage's name.
@@ -28,12 +35,13 @@ def attempt(stage: str, config: Mapping[str, Any]) -> Iterator[None]:
     """
 
     def start() -> None:
-        tracking, tracker = _tracker()
-        tracker.start(tracking, stage, config)
+        if targets := _targets():
+            _spool.begin(stage, {"trackers": targets, **stage_record(stage, config, "KILLED")})
 
     def fail(message: str) -> None:
-        tracking, tracker = _tracker()
-        tracker.fail(tracking, stage, config, message)
+        if targets := _targets():
+            _spool.end(stage, {"trackers": targets, **stage_record(stage, config, "FAILED"), "error": message})
+            _spool.start_writer()
 
     is_noted = _try(start)
     try:
@@ -46,7 +54,7 @@ def attempt(stage: str, config: Mapping[str, Any]) -> Iterator[None]:
 
 
 def record(stage: str, key: str, config: Mapping[str, Any], metrics: Mapping[str, float], outputs: Mapping[str, Path]) -> None:
-    """Records a finished stage with the tracker of params.yaml.
+    """Leaves the record of a finished stage for the trackers that are on; the last stage waits until it is written.
 
     Args:
         stage: The stage's name.
@@ -55,34 +63,48 @@ def record(stage: str, key: str, config: Mapping[str, Any], metrics: Mapping[str
         metrics: What it returned.
         outputs: The files and folders that it wrote, by the name of the argument.
     """
-    tracking, tracker = _tracker()
-    tracker.record(tracking, stage, key, config, metrics, outputs)
+    targets = _targets()
+    if not targets:
+        return
+    data = stage_record(stage, config, "FINISHED", outputs.values())
+    _spool.end(stage, {"trackers": targets, **data, "key": key, "metrics": dict(metrics)}, outputs.get("report"))
+    if _spool.errors() and not data["is_last"]:
+        print(f"tracking: {_waiting()}", file=sys.stderr, flush=True)
+    _spool.start_writer()
+    if data["is_last"]:
+        finish()
 
 
 def link_cached(keys: Mapping[str, str]) -> None:
-    """Links the pipeline's run to the runs that made what its cached stages hold, by each stage's key."""
-    tracking, tracker = _tracker()
-    tracker.link_cached(tracking, keys)
+    """Leaves a record that links the pipeline's run to the runs that made what its cached stages hold, by each stage's key."""
+    if targets := _targets():
+        data = {"kind": "cached", "pipeline": pipeline_of(), "is_last": LAST in keys, "keys": dict(keys)}
+        _spool.add("cached", {"trackers": targets, **data})
+        _spool.start_writer()
 
 
 def finish() -> None:
     """Waits until all is recorded, or says what waits and why."""
-    tracking, tracker = _tracker()
-    tracker.finish(tracking)
+    if not _spool.drain():
+        print(f"tracking: {_waiting()}", file=sys.stderr, flush=True)
 
 
-def register(name: str, folder: Path, manifest_sha256: str, source: str) -> str:
-    """Registers a package, once for each manifest; returns what was done, for people.
+def read_settings() -> Tracking:
+    """The section `tracking` of params.yaml."""
+    return parse(Tracking, read_params().get("tracking", {}))
 
-    Args:
-        name: The registered model's name.
-        folder: The package.
-        manifest_sha256: What tells one package from another.
-        source: Where it was published to.
-    """
-    tracking, tracker = _tracker()
-    done: str = tracker.register(tracking, name, folder, manifest_sha256, source)
-    return done
+
+def _targets() -> dict[str, dict[str, str]]:
+    """Where each tracker that is on records."""
+    tracking = read_settings()
+    return {name: variants.load("trackers", name, "tracking").target(tracking) for name in tracking.names_on()}
+
+
+def _waiting() -> str:
+    reason = "; ".join(f"{name}: {error}" for name, error in _spool.errors().items()) or "not done yet"
+    count = len(_spool.pending())
+    records = "1 record waits" if count == 1 else f"{count} records wait"
+    return f"{reason}: {records} in {_spool.FOLDER}: the next stage, or `sightline summary`, tries again"
 
 
 def _try(action: Callable[[], None]) -> bool:
@@ -93,9 +115,3 @@ def _try(action: Callable[[], None]) -> bool:
         print(f"tracking: {trouble}", file=sys.stderr, flush=True)
         return False
     return True
-
-
-def _tracker() -> tuple[Tracking, Any]:
-    """The settings and the module of the tracker that params.yaml names."""
-    tracking = parse(Tracking, read_params().get("tracking", {}))
-    return tracking, variants.load("trackers", tracking.name, "tracking.name")

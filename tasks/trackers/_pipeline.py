@@ -10,11 +10,12 @@ from typing import Any
 import psutil
 import yaml
 
-from tasks.provenance import METADATA_FILE
 from tasks.schema import read_params
 
 LAST = "package"
 """The pipeline has run when this stage has."""
+METADATA_FILE = "dataset_metadata.json"
+"""That of `tasks.provenance`, which an import here would make a dependency of every stage."""
 CHANGE_NO_RESULT = ("conf_digest", "executor", "storage", "tracking")
 
 

@@ -19,3 +19,9 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A packaged classifier; see graphs.py."""
     return write_package(tmp_path_factory.mktemp("classifier"), "classify")
+
+
+@pytest.fixture(scope="session")
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packaged network for semantic segmentation; see graphs.py."""
+    return write_package(tmp_path_factory.mktemp("segmenter"), "semantic")

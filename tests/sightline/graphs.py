@@ -33,10 +33,10 @@ def write_model(folder: Path, task: Task) -> ModelDescription:
     """Writes a model folder whose scores are the image's mean red, green and blue, 0-1.
 
     The classifier gives them as its probabilities; the detector gives each a box of its own in `BOXES`, in the order of the
-    labels, where the score is above `conf`.
+    labels, where the score is above `conf`; the segmentation network gives each pixel its strongest colour.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    graph = _classifier() if task == "classify" else _detector()
+    graph = {"classify": _classifier, "detect": _detector, "semantic": _segmenter}[task]()
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     for name in ("model.onnx", "model.int8.onnx"):
@@ -93,6 +93,16 @@ def _classifier() -> onnx.GraphProto:
     outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 3])]
     constants = [constant for constant in _constants() if constant.name in ("axes", "most")]
     return helper.make_graph(nodes, "classifier", [_images()], outputs, constants)
+
+
+def _segmenter() -> onnx.GraphProto:
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ArgMax", ["floats"], ["best"], axis=3, keepdims=0),
+        helper.make_node("Cast", ["best"], ["class_map"], to=TensorProto.UINT8),
+    ]
+    outputs = [helper.make_tensor_value_info("class_map", TensorProto.UINT8, ["N", SIZE, SIZE])]
+    return helper.make_graph(nodes, "segmenter", [_images()], outputs)
 
 
 def _detector() -> onnx.GraphProto:

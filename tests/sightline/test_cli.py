@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from graphs import jpeg
+from PIL import Image
 
 from sightline import cli
 from sightline.errors import AnswerIsNo, SightlineError
@@ -123,6 +124,27 @@ def test_predict_prints_classes(classifier: Path, tmp_path: Path, capsys: pytest
     image.write_bytes(jpeg((255, 51, 0), kind="PNG"))
     assert run("predict", str(classifier), str(image)) == 0
     assert capsys.readouterr().out.splitlines()[1:] == ["  score  class", "  1.000  red", "  0.200  green", "  0.000  blue"]
+
+
+def test_predict_writes_class_maps(segmenter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, out = tmp_path / "photo.png", tmp_path / "maps"
+    image.write_bytes(jpeg((0, 51, 255), kind="PNG"))
+    assert run("predict", str(segmenter), str(image), "--out", str(out)) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{image}  64x32", "  share  class", "  1.000  blue"]
+    with Image.open(out / "photo.png") as class_map:
+        assert class_map.size == (64, 32)
+        assert class_map.getextrema() == (2, 2)
+
+
+def test_class_maps_need_a_model_that_gives_them_and_names_of_their_own(
+    detector: Path, segmenter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "maps")
+    assert run("predict", str(detector), "a.jpg", "--out", out) == 2
+    assert "got a model for the task detect, expected semantic" in capsys.readouterr().err
+    assert run("predict", str(segmenter), "a/x.jpg", "b/x.jpg", "--out", out) == 2
+    assert "for b/x.jpg and an image before it" in capsys.readouterr().err
+    assert not Path(out).exists()
 
 
 def test_predict_gives_a_json_object_a_line(detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,9 +19,10 @@ from PIL import Image
 
 from sightline.errors import SightlineError
 from tasks import formats, variants
-from tasks.class_file import class_file_text
+from tasks.class_file import IGNORED, class_file_text
 from tasks.convert import Opened, convert, open_dataset
 from tasks.formats import TableBuilder
+from tasks.formats.class_folders import SHARED
 from tasks.masks import encode_rle
 from tasks.scan import scan_file
 from tasks.tables import BOX, Tables
@@ -33,11 +34,11 @@ CLASSES = 3
 ODD_NAMES = [
     "zebra", "ant bear", "Émeu", 'he said "no"', "it's", "back`tick", "black/white", "up/../down", "50% <b>&amp;</b>", "a\\b",
     "no", "null", "~", "1", "1e3", "0: x", "- x", "a, b", "[x]", "{x: 1}", "# x", "x # y", "*x", "&x", "!x", "a:b:c", "$HOME",
-    "猫", "قطة", "🐈", "e\u0301mu", "x" * 80,
+    "猫", "قطة", "🐈", "e\u0301mu", "x" * 80, " edge", "edge\u00a0", "void", "images",
 ]  # fmt: skip
 """Names of classes that a format could mistake for its own signs."""
 LETTERS = st.characters(exclude_categories=["Cs", "Cc", "Cn", "Co"])
-NAMES = st.sampled_from(ODD_NAMES) | st.text(LETTERS, min_size=1, max_size=8).filter(lambda name: name == name.strip())
+NAMES = st.sampled_from(ODD_NAMES) | st.text(LETTERS, min_size=1, max_size=8)
 HOLDS = {name: formats.load(name).HOLDS for name in variants.names("formats")}
 PAIRS = [pair for pair in itertools.product(HOLDS, repeat=2) if any(kind in HOLDS[pair[0]] & HOLDS[pair[1]] for kind in KINDS)]
 
@@ -65,8 +66,12 @@ def boxes(draw: st.DrawFn) -> tuple[float, float, float, float]:
 def can_name(name: str, classes: list[str]) -> bool:
     """Whether the format can write classes of these names; otherwise it refuses them."""
     if name == "class_folders":
-        return not any(label.startswith(".") or "/" in label or "\\" in label for label in classes)
-    return name != "masks" or bool(class_file_text(classes))
+        return not any(label.startswith(".") or "/" in label or "\\" in label or label.lower() in SHARED for label in classes)
+    if name in ("voc", "class_csv"):
+        return all(label == label.strip() for label in classes)
+    if name == "yolo":
+        return all(label.strip() for label in classes)
+    return name != "masks" or (bool(class_file_text(classes)) and not any(label.lower() in IGNORED for label in classes))
 
 
 def draw_tables(data: st.DataObject, kind: str, features: frozenset[str], folder: Path, classes: list[str]) -> Tables:

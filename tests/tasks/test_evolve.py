@@ -54,7 +54,7 @@ def paths(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     metrics = train(given, TrainConfig(model=settings.model, train=settings.train))
     assert 0 <= metrics["fitness"] <= 1
     written = {path.name for path in (folder / "train").iterdir()}
-    assert {"results.csv", "results.png", "confusion_matrix.png", "predictions.png"} <= written
+    assert {"results.csv", "results.png", "confusion_matrix.png", "predictions.png", "augmentation.jpg"} <= written
     return file, Paths(dataset.raw, dataset.root, folder / "baseline", folder / "x", folder / "x", folder / "x")
 
 

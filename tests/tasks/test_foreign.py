@@ -23,6 +23,7 @@ from tasks.validate import look_at
 
 SPLITS = {"train": (0, 1, 2), "valid": (3, 4), "test": (5,)}
 COLOURS = np.array([(0, 0, 0), (128, 64, 128), (64, 0, 128)], np.uint8)
+PANOPTIC = '{"images": [], "annotations": [{"segments_info": []}], "categories": []}'
 IMAGES = 6
 MAX_PIXELS = 50_000_000
 BOXES = [[9, 7, 19, 24], [30, 8, 60, 40]]
@@ -124,6 +125,20 @@ def roboflow_classes(root: Path) -> None:
             picture(root / split / "dog" / f"{number}.jpg", number + 100)
 
 
+def roboflow_voc(root: Path) -> None:
+    roboflow_readme(root)
+    for split, number in split_images(root, "{split}/{number}_jpg.rf.0a1b.jpg"):
+        name = f"{number:03}_jpg.rf.0a1b"
+        xml(root / f"{split}/{name}.xml", f"{name}.jpg")
+
+
+def roboflow_masks(root: Path) -> None:
+    roboflow_readme(root)
+    for split, number in split_images(root, "{split}/{number}_jpg.rf.0a1b.jpg"):
+        mask(root / f"{split}/{number:03}_jpg.rf.0a1b_mask.png", stripes((0, 1, 2)))
+        put(root / split / "_classes.csv", "Pixel Value, Class\n0, background\n1, cat\n2, dog\n")
+
+
 def cvat_yolo(root: Path) -> None:
     put(root / "obj.data", "classes = 2\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n")
     put(root / "obj.names", "cat\ndog\n")
@@ -175,10 +190,50 @@ def label_studio_yolo(root: Path) -> None:
         yolo_label(root / f"labels/{name}.txt")
 
 
+def label_studio_coco_on_windows(root: Path) -> None:
+    names = list(flat_images(root, "images"))
+    coco(root / "result.json", {number: f"images\\{name}.jpg" for number, name in enumerate(names)}, first=0)
+
+
+def label_studio_voc(root: Path) -> None:
+    for name in flat_images(root, "images"):
+        xml(root / f"Annotations/{name}.xml", f"{name}.jpg")
+
+
 def label_img(root: Path) -> None:
     """XML beside the images; the path is the labeller's own."""
     for name in flat_images(root, ""):
         xml(root / f"{name}.xml", f"{name}.jpg")
+
+
+def voc_in_small_letters(root: Path) -> None:
+    for name in flat_images(root, "images"):
+        xml(root / f"annotations/{name}.xml", f"{name}.jpg")
+
+
+def voc_in_splits(root: Path) -> None:
+    for split, number in split_images(root, "{split}/images/{number}.jpg"):
+        xml(root / f"{split}/annotations/{number:03}.xml", f"{number:03}.jpg")
+
+
+def kits_in_splits(root: Path) -> None:
+    """Each of them with a list of its own, of which nothing is needed, and masks, which are no images."""
+    for split, number in split_images(root, "{split}/JPEGImages/{number}.jpg"):
+        xml(root / f"{split}/Annotations/{number:03}.xml", f"{number:03}.jpg")
+        mask(root / f"{split}/SegmentationObject/{number:03}.png", np.zeros((48, 64), np.uint8))
+        put(root / f"{split}/ImageSets/Main/{split}.txt", "")
+
+
+def splits_in_a_kit(root: Path) -> None:
+    for split, number in split_images(root, "JPEGImages/{split}/{number}.jpg"):
+        xml(root / f"Annotations/{split}/{number:03}.xml", f"{number:03}.jpg")
+
+
+def pets(root: Path) -> None:
+    """Oxford-IIIT Pet: XML and masks of three values in annotations/."""
+    for name in flat_images(root, "images"):
+        xml(root / f"annotations/xmls/{name}.xml", f"{name}.jpg")
+        mask(root / f"annotations/trimaps/{name}.png", stripes((1, 2, 3)))
 
 
 def voc_with_polygons(root: Path) -> None:
@@ -213,6 +268,24 @@ def coco_2017(root: Path) -> None:
         put(root / f"annotations/captions_{folder}.json", '{"info": {}, "images": [], "annotations": []}')
 
 
+def coco_panoptic(root: Path) -> None:
+    """COCO's masks of panoptic segments beside its boxes."""
+    coco_2017(root)
+    for split, folder in (("train", "train2017"), ("valid", "val2017")):
+        (root / "images").mkdir(exist_ok=True)
+        (root / folder).rename(root / "images" / folder)
+        for number in SPLITS[split]:
+            mask(root / f"annotations/panoptic_{folder}/{number:012}.png", COLOURS[stripes((0, 1, 2))])
+        put(root / f"annotations/panoptic_{folder}.json", PANOPTIC)
+
+
+def make_sense(root: Path) -> None:
+    """Labels alone, which people put beside the images."""
+    put(root / "classes.txt", "cat\ndog\n")
+    for name in flat_images(root, "images"):
+        yolo_label(root / f"annotations/{name}.txt")
+
+
 def camvid(root: Path) -> None:
     put(root / "class_dict.csv", "name,r,g,b\nroad,0,0,0\ncar,128,64,128\nsky,64,0,128\n")
     for split, folder in (("train", "train"), ("valid", "val"), ("test", "test")):
@@ -233,6 +306,23 @@ def cityscapes(root: Path) -> None:
             put(root / f"gtFine/{folder}/{name}_gtFine_polygons.json", '{"objects": []}')
 
 
+def cityscapes_to_train(root: Path) -> None:
+    """Its masks of what is learnt, 255 elsewhere."""
+    put(root / "classes.txt", "road\ncar\nsky\n")
+    for split, folder in (("train", "train"), ("valid", "val"), ("test", "test")):
+        for number in SPLITS[split]:
+            name = f"ulm/ulm_{number:06}_000019"
+            picture(root / f"leftImg8bit/{folder}/{name}_leftImg8bit.png", number)
+            mask(root / f"gtFine/{folder}/{name}_gtFine_labelTrainIds.png", stripes((0, 1, 2, 255)))
+            mask(root / f"gtFine/{folder}/{name}_gtFine_instanceIds.png", stripes((0, 1, 2)))
+
+
+def masks_with_colours(root: Path) -> None:
+    put(root / "labelmap.csv", "name,r,g,b\nroad,0,0,0\ncar,128,64,128\nsky,64,0,128\n")
+    for name in flat_images(root, "images"):
+        mask(root / f"masks/{name}_segmentation.png", COLOURS[stripes((0, 1, 2))])
+
+
 ALL = {"": 6}
 THREE = {"train": 3, "val": 2, "test": 1}
 STREET = ("road", "car", "sky")
@@ -240,6 +330,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], Made]] = {
     "Roboflow, COCO": (roboflow_coco, Made("coco", THREE)),
     "Roboflow, YOLO": (roboflow_yolo, Made("yolo", THREE)),
     "Roboflow, class folders": (roboflow_classes, Made("class_folders", {"train": 6, "val": 4, "test": 2})),
+    "Roboflow, VOC": (roboflow_voc, Made("voc", THREE)),
+    "Roboflow, masks": (roboflow_masks, Made("masks", THREE, 0, ("background", "cat", "dog"))),
     "CVAT, YOLO 1.1": (cvat_yolo, Made("yolo", {"train": 6})),
     "CVAT, Ultralytics YOLO": (cvat_ultralytics, Made("yolo", {"train": 6})),
     "CVAT, COCO": (cvat_coco, Made("coco", ALL)),
@@ -247,13 +339,24 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], Made]] = {
     "CVAT, masks": (cvat_masks, Made("masks", ALL, 0, ("background", "cat", "dog"))),
     "Label Studio, COCO": (label_studio_coco, Made("coco", ALL)),
     "Label Studio, YOLO": (label_studio_yolo, Made("yolo", ALL)),
+    "Label Studio, COCO on Windows": (label_studio_coco_on_windows, Made("coco", ALL)),
+    "Label Studio, VOC": (label_studio_voc, Made("voc", ALL)),
     "labelImg": (label_img, Made("voc", ALL)),
     "LabelMe's polygons in VOC": (voc_with_polygons, Made("voc", ALL)),
+    "VOC in small letters": (voc_in_small_letters, Made("voc", ALL)),
+    "VOC in folders of splits": (voc_in_splits, Made("voc", THREE)),
+    "VOC's kit in folders of splits": (kits_in_splits, Made("voc", THREE)),
+    "Folders of splits in VOC's kit": (splits_in_a_kit, Made("voc", THREE)),
+    "Pets": (pets, Made("voc", ALL)),
+    "Make Sense, YOLO": (make_sense, Made("yolo", ALL)),
     "Ultralytics": (ultralytics, Made("yolo", THREE)),
     "darknet": (darknet, Made("yolo", ALL)),
     "COCO 2017": (coco_2017, Made("coco", {"train": 3, "val": 2}, 10)),
+    "COCO panoptic": (coco_panoptic, Made("coco", {"train": 3, "val": 2}, 10)),
     "CamVid": (camvid, Made("masks", THREE, 0, STREET)),
     "Cityscapes": (cityscapes, Made("masks", THREE, 0, STREET)),
+    "Cityscapes, to train": (cityscapes_to_train, Made("masks", THREE, 0, STREET)),
+    "Masks with labelmap.csv": (masks_with_colours, Made("masks", ALL, 0, STREET)),
 }
 EXPECTED_OF_FEW = {"class.few", "split.few", "split.empty", "image.near"}
 """What is told of so small a dataset."""
@@ -290,8 +393,7 @@ DIFFERENT = {
     "common_semantic_segmentation_dataset/dataset": BUILT_IN,
     "common_semantic_segmentation_dataset/non_standard_dataset": "its dataset_meta.json tells Datumaro the prefix of the masks",
     "cityscapes_dataset": "two datasets beside each other, and no labels of folders",
-    "cityscapes_dataset/dataset": "masks of objects alone (instanceIds), without those of classes (labelIds)",
-    "cityscapes_dataset/train_dataset": "its labelTrainIds are not read, but labelIds",
+    "cityscapes_dataset/train_dataset": BUILT_IN,
     **dict.fromkeys(
         [f"cityscapes_dataset/train_dataset/gtFine{folder}" for folder in ("", "/test", "/train", "/val")],
         "masks alone, taken for pictures: those of 16 bits are no pictures here",

@@ -28,7 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def configure(project: Path, path: str) -> None:
     params = {
         "dataset": {**DATASET, "source": "folder", "path": path},
-        "tracking": {"name": "none", "uri": None, "experiment": "test"},
+        "tracking": {"mlflow": False, "tensorboard": False, "wandb": False, "uri": None, "experiment": "test"},
     }
     (project / "params.yaml").write_text(yaml.safe_dump(params))
 

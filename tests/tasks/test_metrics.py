@@ -1,6 +1,7 @@
 """Metrics against pycocotools' own reading of files, and against values known by hand."""
 
 import contextlib
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 
 from sightline.postprocess.detect import Detections
-from tasks.metrics import classify, detect
+from sightline.postprocess.semantic import ClassMap
+from sightline.preprocess import Placement
+from tasks.masks import IGNORE, encode
+from tasks.metrics import classify, detect, semantic
 from tasks.tables import Sample
 
 NAMES = ("a", "b")
@@ -119,3 +123,32 @@ def test_confusion_matrix_counts_each_object_once() -> None:
 def test_classification() -> None:
     result = classify.accuracy(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]), 3)
     assert result == {"accuracy_top1": 0.75, "f1": pytest.approx((2 / 3 + 2 / 3 + 1) / 3)}
+
+
+def test_pixels_are_counted_at_the_masks_resolution_and_ignored_ones_are_not(tmp_path: Path) -> None:
+    # 4x2 pixels, of which the last two are ignored; the network sees 2x2, and each of its pixels covers 2x1 of the mask.
+    masks = [np.array([[0, 0, 1, 1], [1, 0, IGNORE, IGNORE]], np.uint8), np.full((2, 4), IGNORE, np.uint8)]
+    for index, mask in enumerate(masks):
+        (tmp_path / f"{index}.png").write_bytes(encode(mask))
+    samples = [dataclasses.replace(sample([], []), width=4, height=2, mask=tmp_path / f"{index}.png") for index in (0, 1)]
+    place = Placement(4, 2, 0.5, 1.0)
+    maps = [ClassMap(np.array(cells, np.uint8), place) for cells in ([[0, 1], [0, 2]], [[2, 2], [2, 2]])]
+    result = semantic.measure(samples, maps, ("a", "b", "c"))
+    assert result.confusion.tolist() == [[3, 0, 0], [1, 2, 0], [0, 0, 0]]
+    assert result.metrics == {
+        "mIoU": pytest.approx((3 / 4 + 2 / 3) / 2),
+        "pixel_accuracy": pytest.approx(5 / 6),
+        "dice": pytest.approx((6 / 7 + 4 / 5) / 2),
+        "IoU/a": pytest.approx(3 / 4),
+        "IoU/b": pytest.approx(2 / 3),
+        "dice/a": pytest.approx(6 / 7),
+        "dice/b": pytest.approx(4 / 5),
+    }
+
+
+def test_a_class_that_is_predicted_alone_counts_as_missed(tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_bytes(encode(np.zeros((2, 2), np.uint8)))
+    truth = dataclasses.replace(sample([], []), width=2, height=2, mask=tmp_path / "mask.png")
+    found = ClassMap(np.array([[0, 0], [0, 1]], np.uint8), Placement(2, 2, 1.0, 1.0))
+    result = semantic.measure([truth], [found], ("a", "b", "c")).metrics
+    assert (result["mIoU"], result["IoU/b"], "IoU/c" in result) == (pytest.approx(3 / 8), 0.0, False)

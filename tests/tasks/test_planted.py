@@ -14,7 +14,19 @@ import test_validate
 from datasets import class_csv, coco, mask, masks, picture, stripes, voc, yolo
 from PIL import Image
 from test_scan import chunk
-from test_validate import ANNOTATION, OBJECT, boxes, boxes_of, class_folders, copy_image, findings, run, text, xml
+from test_validate import (
+    ANNOTATION,
+    OBJECT,
+    boxes,
+    boxes_of,
+    class_folders,
+    copy_image,
+    findings,
+    run,
+    split_folders,
+    text,
+    xml,
+)  # fmt: skip
 
 from sightline.errors import AnswerIsNo
 from tasks.findings import Finding
@@ -154,7 +166,8 @@ PLANTED: dict[str, tuple[Make, Plant, str]] = ELSEWHERE | {
     "csv.classes": (class_csv, text("valid/_classes.csv", b"filename,cat\n020.jpg,0\n"), "valid/_classes.csv: none of dog"),
     "dataset.empty": (coco, nothing_listed, "0 images of 0 classes"),
     "class.too_few": (class_folders, lambda root: shutil.rmtree(root / "dog"), "1: cat"),
-    "split.unlisted": (voc, unlisted, "JPEGImages/005"),
+    "split.unlisted": (voc, unlisted, "JPEGImages/005.jpg"),
+    "class.outside": (split_folders, lambda root: picture(root / "train/500.jpg", 500), "train/500.jpg"),
     "voc.annotated_twice": (voc, annotated_again, "Annotations/005"),
     "voc.origin": (voc, boxes(("cat", 0, 1, 20, 20)), "Annotations"),
     "label.conflict": (voc, relabelled, "JPEGImages/006.jpg"),

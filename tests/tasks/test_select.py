@@ -135,7 +135,10 @@ def test_command_exits_with_the_answer(tmp_path: Path, limit: float, code: int) 
     write_benchmark(tmp_path / "benchmark")
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     chosen = {"max": {"p99_ms": limit}, "min": {}, "licence": [], "objective": "p99_ms"}
-    params |= {"constraints": chosen, "tracking": {"name": "none", "uri": None, "experiment": "x"}}
+    params |= {
+        "constraints": chosen,
+        "tracking": {"mlflow": False, "tensorboard": False, "wandb": False, "uri": None, "experiment": "x"},
+    }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "tasks.select", "--benchmark", "benchmark", "--report", "report"],

@@ -61,7 +61,7 @@ def project(tmp_path: Path, root: Path) -> Path:
 
 
 def configure(project: Path, mode: str, **more: object) -> None:
-    tracking = {"name": "none", "uri": None, "experiment": "tests"}
+    tracking = {"mlflow": False, "tensorboard": False, "wandb": False, "uri": None, "experiment": "tests"}
     (project / "params.yaml").write_text(yaml.safe_dump({"package": {"name": mode, **more}, "tracking": tracking}))
 
 

@@ -320,7 +320,7 @@ def test_quarantine_sets_the_image_aside_and_goes_on(name: str, tmp_path: Path) 
 def test_the_same_picture_under_two_classes(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "data")
     (root / "dog/000.jpg").write_bytes((root / "cat/000.jpg").read_bytes())
-    with pytest.raises(AnswerIsNo, match="one class for one image"):
+    with pytest.raises(AnswerIsNo, match="one label for one picture"):
         run(root, tmp_path)
 
 

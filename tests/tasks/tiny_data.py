@@ -51,21 +51,29 @@ def dataset(folder: Path, task: str, images: int = 12) -> Dataset:
     for number in range(images):
         name = f"{number:03}"
         pixels = rng.integers(0, 80, (48, SIDE, 3), np.uint8)
+        count = 1 if task == "classify" else 3
         boxed = task in ("detect", "segment")
-        count = 3 if boxed else 1
+        mask = np.full((48, SIDE), 255, np.uint8)
         for _ in range(count):
             label = number % 2 if task == "classify" else int(rng.integers(2))
             x, y = int(rng.integers(0, 40)), int(rng.integers(0, 24))
             pixels[y : y + 20, x : x + 20] = (220, 30, 30) if label == 0 else (30, 220, 30)
             box = (x, y, x + 20, y + 20) if boxed else (None,) * 4
+            mask[y : y + 20, x : x + 20] = label
+            if task == "semantic":
+                continue
             outline = [[x, y, x + 20, y, x + 20, y + 20, x, y + 20]] if task == "segment" else None
             objects.append([name, label, *box, outline, False, False, f"{name}.xml", 0])
         Image.fromarray(pixels).save(raw / f"{name}.png")
+        if task == "semantic":
+            (root / "masks").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask).save(root / "masks" / f"{name}.png")
         split = ("train", "train", "val", "test")[number // 2 % 4]
-        rows.append([name, "raw", f"{name}.png", SIDE, 48, split, f"{number:064x}"])
+        masked = f"masks/{name}.png" if task == "semantic" else None
+        rows.append([name, "raw", f"{name}.png", SIDE, 48, split, f"{number:064x}", masked])
     columns = ["image_id", "label", "xmin", "ymin", "xmax", "ymax", "polygons", "iscrowd", "difficult", "file", "line"]
     Tables(
-        pd.DataFrame(rows, columns=["image_id", "store", "path", "width", "height", "split", "hash"]).pipe(complete),
+        pd.DataFrame(rows, columns=["image_id", "store", "path", "width", "height", "split", "hash", "mask"]).pipe(complete),
         pd.DataFrame(objects, columns=columns).pipe(complete),
         pd.DataFrame({"id": range(len(CLASSES)), "name": CLASSES, "ignore": False}),
     ).write(root)

@@ -551,3 +551,21 @@ def test_other_datasets_are_not_claimed(tmp_path: Path) -> None:
     assert module.detect(empty) == "labels.json: no list 'images'"
     (empty / "labels.json").write_text('{"images": [], "annotations": [], "categories": []}')
     assert module.detect(empty) == "no image beside the *.json, in images/ or in the folders of splits"
+
+
+def test_panoptic_segments_are_no_objects(tmp_path: Path) -> None:
+    root = coco(tmp_path, 30)
+    for path in (root / "annotations").iterdir():
+        path.write_text('{"images": [], "annotations": [{"segments_info": []}], "categories": []}')
+    assert "instances_test.json: segments_info, panoptic masks, expected objects" in str(module.detect(root))
+
+
+@pytest.mark.parametrize("name", ["..\\x.jpg", "\\x.jpg", "C:\\x.jpg", "train\\..\\..\\x.jpg", "images\\nowhere.jpg"])
+def test_backslashes_lead_nowhere_else(name: str, tmp_path: Path) -> None:
+    root = coco(tmp_path / "root", 30)
+    picture(tmp_path / "x.jpg", 1)
+    path = root / "annotations/instances_train.json"
+    content = json.loads(path.read_text())
+    append("images", {"id": 99, "file_name": name, "width": 64, "height": 48})(content)
+    path.write_text(json.dumps(content))
+    assert [each.code for each in read("coco", root).findings if each.severity == "error"] == ["coco.filename"]

@@ -520,3 +520,42 @@ def test_an_annotation_in_error_gets_no_masks(tmp_path: Path) -> None:
     path = root / "Annotations/001.xml"
     annotation(path, [("cat", 1, 1, 20, 20), ("", 30, 10, 64, 48)])
     assert [each.code for each in read("voc", root).findings] == ["voc.part_missing"]
+
+
+@pytest.mark.parametrize("label", ["void", "Unlabelled"])
+def test_a_learnt_class_with_the_name_of_an_ignored_one_is_refused(label: str, tmp_path: Path) -> None:
+    with pytest.raises(SightlineError, match=rf"class '{label}', expected a name of what is learnt"):
+        formats.load("masks").write([], tmp_path, ("road", label))
+
+
+def roboflow(root: Path, *texts: str) -> Path:
+    """Images and masks in one folder a split, each with a class file."""
+    for split, text in zip(("train", "valid"), texts, strict=True):
+        dataset(root / split, "{}.jpg {}_mask.png")
+        (root / split / "_classes.csv").write_text(text)
+    return root
+
+
+def test_masks_beside_their_images(tmp_path: Path) -> None:
+    text = "Pixel Value, Class\n0, sky\n1, road\n2, car\n"
+    root = roboflow(tmp_path, text, text)
+    (root / "train/001_mask.png").unlink()
+    (root / "valid/002.jpg").unlink()
+    assert formats.detect(root) == "masks"
+    found = read("masks", root)
+    assert [(each.code, each.file) for each in found.findings] == [
+        ("annotation.missing", "train/001.jpg"), ("image.missing", "valid/002_mask.png"),
+    ]  # fmt: skip
+    assert found.tables.images["split"].tolist() == ["train", "train", "val", "val"]
+    assert found.tables.classes["name"].tolist() == ["sky", "road", "car"]
+
+
+def test_class_files_of_splits_have_to_agree(tmp_path: Path) -> None:
+    root = roboflow(tmp_path, "0, sky\n1, road\n2, car\n", "0, sky\n1, car\n2, road\n")
+    (told,) = read("masks", root).findings
+    assert (told.code, told.got) == ("mask.class_file", "valid/_classes.csv: other classes than in train/_classes.csv")
+
+
+def test_masks_of_no_image_are_not_this_format(tmp_path: Path) -> None:
+    dataset(tmp_path, "images/{}.jpg masks/{}_of_it.png")
+    assert formats.load("masks").detect(tmp_path) == "masks/000_of_it.png: no mask of an image in images/, and no other is one"

@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from datasets import annotation, picture, read, voc
+from datasets import annotation, mask, picture, read, voc
 
 from flows import data
 from sightline.errors import SightlineError
 from tasks import formats
 from tasks.convert import convert, open_dataset
 from tasks.formats import Item, ItemObject
+from tasks.formats._voc_layout import read_splits
 from tasks.formats._voc_xml import MAX_BYTES, parse
-from tasks.formats.voc import read_splits
 from tasks.scan import scan
 from tasks.schema import Dataset
 from tasks.schema import parse as parse_section
@@ -51,7 +52,7 @@ def test_two_annotations_of_one_image_are_an_error(tmp_path: Path) -> None:
 def test_names_in_lists_may_have_spaces(line: str, image_id: str, tmp_path: Path) -> None:
     (tmp_path / "ImageSets/Main").mkdir(parents=True)
     (tmp_path / "ImageSets/Main/val.txt").write_text(f"{line}\n")
-    splits, _ = read_splits(tmp_path, tmp_path, {"my cat": "a", "dog": "b", "no 1": "c"})
+    splits, _ = read_splits(tmp_path, tmp_path, {"my cat": "a.jpg", "dog": "b.jpg", "no 1": "c.jpg"})
     assert splits == {image_id: "val"}
 
 
@@ -211,3 +212,93 @@ def test_comments_and_instructions_change_nothing(tmp_path: Path) -> None:
     assert not found.findings
     assert list(found.tables.classes["name"]) == ["cat"]
     assert found.tables.objects[BOX].to_numpy().tolist() == [[0, 0, 20, 20]]
+
+
+def flat(root: Path, places: list[str]) -> Path:
+    """A dataset whose annotations lie beside their images."""
+    for number, place in enumerate(places):
+        picture(root / f"{place}.jpg", number)
+        annotation(root / f"{place}.xml", [("cat", 1, 1, 20, 20)])
+    return root
+
+
+def test_images_outside_the_folders_of_splits_are_told(tmp_path: Path) -> None:
+    found = read("voc", flat(tmp_path, ["train/0", "train/1", "valid2/2", "3"]))
+    assert dict(zip(found.tables.images["image_id"], found.tables.images["split"], strict=True)) == {
+        "3": "", "train/0": "train", "train/1": "train", "valid2/2": "val",
+    }  # fmt: skip
+    assert [(each.code, each.file) for each in found.findings] == [("split.unlisted", "3.jpg")]
+
+
+def test_one_folder_of_trains_is_no_split(tmp_path: Path) -> None:
+    found = read("voc", flat(tmp_path, ["train/0", "bus/1", "tram/2"]))
+    assert set(found.tables.images["split"]) == {""}
+    assert not found.findings
+
+
+def test_lists_come_before_folders_and_may_name_them(tmp_path: Path) -> None:
+    root = tmp_path / "JPEGImages"
+    flat(root, ["train/0", "train/1", "val/0"])
+    root.joinpath("train").rename(tmp_path / "pictures")
+    (tmp_path / "JPEGImages/train").mkdir()
+    for path in sorted((tmp_path / "pictures").iterdir()):
+        place = "JPEGImages" if path.suffix == ".jpg" else "Annotations"
+        (tmp_path / place / "train").mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / place / "train" / path.name)
+    (tmp_path / "Annotations/val").mkdir()
+    (root / "val/0.xml").rename(tmp_path / "Annotations/val/0.xml")
+    lists = tmp_path / "ImageSets/Main"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("train/0\nval/0\n")
+    found = read("voc", tmp_path)
+    assert dict(zip(found.tables.images["path"], found.tables.images["split"], strict=True)) == {
+        "JPEGImages/train/0.jpg": "val", "JPEGImages/train/1.jpg": "", "JPEGImages/val/0.jpg": "val",
+    }  # fmt: skip
+    assert [(each.code, each.file) for each in found.findings] == [("split.unlisted", "JPEGImages/train/1.jpg")]
+
+
+def test_an_annotation_finds_the_image_beside_it_first(tmp_path: Path) -> None:
+    found = read("voc", flat(tmp_path, ["0", "images/0"]))
+    assert dict(zip(found.tables.objects["file"], found.tables.objects["image_id"], strict=True)) == {
+        "0.xml": "0", "images/0.xml": "images/0",
+    }  # fmt: skip
+    assert not found.findings
+
+
+def test_an_annotation_finds_the_image_that_it_names_in_its_split(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "val")):
+        picture(tmp_path / split / "images/000.jpg", number)
+        annotation(tmp_path / split / "annotations/label_000.xml", [("cat", 1, 1, 20, 20)])
+        text = (tmp_path / split / "annotations/label_000.xml").read_text()
+        (tmp_path / split / "annotations/label_000.xml").write_text(text.replace("label_000.jpg", "000.jpg"))
+    found = read("voc", tmp_path)
+    assert list(found.tables.images["image_id"]) == ["train/images/000", "val/images/000"]
+    assert not found.findings
+
+
+@pytest.mark.parametrize("folder", ["annotations", "labels", "images"])
+def test_a_folder_may_have_any_name_where_images_and_annotations_lie_together(folder: str, tmp_path: Path) -> None:
+    root = flat(tmp_path, [f"{folder}/0", f"{folder}/1"])
+    (root / "README.txt").write_text("about")
+    assert formats.load("voc").detect(root) is None
+    assert len(read("voc", root).tables.images) == 2
+
+
+def test_the_masks_of_objects_in_folders_of_splits_are_read(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        voc(tmp_path / split, 2, splits=False)
+        values = np.zeros((48, 64), np.uint8)
+        values[:20, :20], values[10:, 40:] = 1, 2
+        for number in range(2):
+            mask(tmp_path / split / f"SegmentationObject/{number:03}.png", values)
+    found = read("voc", tmp_path)
+    assert found.tables.objects["rle"].notna().all()
+    assert found.tables.images["split"].tolist() == ["train", "train", "val", "val"]
+    assert not found.findings
+
+
+@pytest.mark.parametrize("label", [" cat", "cat\n", "cat\u00a0"])
+def test_a_label_with_spaces_around_it_is_refused(label: str, tmp_path: Path) -> None:
+    item = Item("a", ".jpg", b"", 64, 48, (ItemObject(label, (0, 0, 9, 9)),))
+    with pytest.raises(SightlineError, match=r"a: class 'cat.*|a: class ' cat', expected a name without spaces around it"):
+        formats.load("voc").write([item], tmp_path / "root")

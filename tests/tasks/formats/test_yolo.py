@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from datasets import class_folders, picture, read, voc, yolo
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_validate import findings
@@ -349,7 +349,7 @@ def foreign_coco(root: Path) -> None:
         (lambda root: class_folders(root, 3), "no label"),
         (foreign_readme, "no label"),
         (foreign_captions, "its first line is no"),
-        (foreign_masks, "images/a.jpg: no label labels/a.txt"),
+        (foreign_masks, "images/a.jpg: no label labels/a.txt or annotations/a.txt"),
         (foreign_coco, "no label"),
         (lambda root: root.mkdir(), "no folder with images"),
     ],
@@ -462,6 +462,7 @@ KEYS = st.sampled_from(["names", "nc", "train", "val", "test", "path", "download
     described=st.dictionaries(KEYS, YAML, max_size=6).map(lambda each: yaml.safe_dump(each).encode()) | st.binary(max_size=40),
     listed=st.binary(max_size=40) | st.sampled_from([b"images/000.jpg", b"../000.jpg", b"/" * 40]),
 )
+@example(text=b"", described=b"train: '0\n\n  0'\n", listed=b"")
 def test_no_content_crashes_the_reader(text: bytes, described: bytes, listed: bytes, tmp_path: Path) -> None:
     root = tmp_path / "data"
     if not root.exists():
@@ -505,3 +506,24 @@ def test_ultralytics_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         own = tables.objects[tables.objects["image_id"] == row.image_id]
         assert shares[:, 0].tolist() == own["label"].tolist()
         assert boxes == pytest.approx(own[BOX].to_numpy(), abs=1e-4)
+
+
+def test_labels_may_lie_in_annotations(tmp_path: Path) -> None:
+    root = yolo(tmp_path, 3, splits=False)
+    (root / "labels").rename(root / "annotations")
+    (root / "annotations/003.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    found = read("yolo", root)
+    assert len(found.tables.objects) == 6
+    assert [(each.code, each.file) for each in found.findings] == [("image.missing", "annotations/003.txt")]
+
+
+def test_annotations_beside_labels_are_passed_over(tmp_path: Path) -> None:
+    root = yolo(tmp_path, 3, splits=False)
+    shutil.copytree(root / "labels", root / "annotations")
+    (root / "annotations/003.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    assert not read("yolo", root).findings
+
+
+def test_a_class_without_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SightlineError, match="expected names that are not empty: rename them"):
+        formats.load("yolo").write([], tmp_path, ("cat", " "))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from sightline.contract import OUTPUTS, ModelDescription
 from sightline.engines import load
@@ -63,6 +64,8 @@ def test_fits_and_runs_to_the_contract(file: str, dataset: Dataset, tmp_path: Pa
 
     folder = tmp_path / "fit"
     assert fit(file, dataset, folder, epochs=1) == [1]
+    with Image.open(folder / models.AUGMENTATION_FILE) as sheet:
+        assert sheet.format == "JPEG"
     description = ModelDescription.read(folder)
     assert (description.classes, description.outputs) == (dataset.classes, OUTPUTS[description.task])
 
@@ -76,6 +79,8 @@ def test_fits_and_runs_to_the_contract(file: str, dataset: Dataset, tmp_path: Pa
         anchors = outputs[1].shape[2]
         assert outputs[1].shape[1] == len(dataset.classes)
         assert outputs[0].shape[1:] in ((anchors, 4), (len(dataset.classes), anchors, 4))
+    elif description.task == "semantic":
+        assert outputs[0].shape == (3, len(dataset.classes), description.input.height, description.input.width)
     else:
         assert outputs[0].shape == (3, len(dataset.classes))
         assert torch.allclose(outputs[0].sum(1), torch.ones(3))
@@ -88,12 +93,36 @@ def test_fits_and_runs_to_the_contract(file: str, dataset: Dataset, tmp_path: Pa
 
 
 def test_same_run_gives_the_same_bytes_and_an_interrupted_one_too(file: str, dataset: Dataset, tmp_path: Path) -> None:
-    assert fit(file, dataset, tmp_path / "whole") == [1, 2, 3]
+    values = {"batch": 2, "accumulate": 2, "ema": 0.9}  # three batches, two steps
+    assert fit(file, dataset, tmp_path / "whole", **values) == [1, 2, 3]
     with pytest.raises(StopError):
-        fit(file, dataset, tmp_path / "cut", stop_after=2)
-    assert fit(file, dataset, tmp_path / "cut") == [1, 2, 3]
+        fit(file, dataset, tmp_path / "cut", stop_after=2, **values)
+    assert fit(file, dataset, tmp_path / "cut", **values) == [1, 2, 3]
     whole, cut = ((tmp_path / name / models.WEIGHTS_FILE).read_bytes() for name in ("whole", "cut"))
     assert whole == cut
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    file: str, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    forward = torch.nn.Conv2d.forward
+    fit(file, dataset, tmp_path / "small", batch=2, accumulate=2)
+    with monkeypatch.context() as patch:
+
+        def limited(self: torch.nn.Conv2d, values: torch.Tensor) -> torch.Tensor:
+            if values.shape[1] == 3 and len(values) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return forward(self, values)
+
+        patch.setattr(torch.nn.Conv2d, "forward", limited)
+        with pytest.raises(StopError):
+            fit(file, dataset, tmp_path / "halved", stop_after=2, batch=4)
+    assert "train.batch 4 -> 2, train.accumulate 1 -> 2" in capsys.readouterr().out
+    assert fit(file, dataset, tmp_path / "halved", batch=4) == [1, 2, 3]
+    small, halved = ((tmp_path / name / models.WEIGHTS_FILE).read_bytes() for name in ("small", "halved"))
+    assert small == halved
 
 
 def test_starts_from_weights_of_other_classes(file: str, dataset: Dataset, tmp_path: Path) -> None:

@@ -1,0 +1,212 @@
+"""Where Pascal VOC's files lie, which of them belong together, and the splits.
+
+The kit has JPEGImages, Annotations and SegmentationObject; tools write images and annotations, or put each annotation beside
+its image; all of that stands also in folders of splits, or around them. What belongs together has the same path, less the name
+of the outermost of these folders: `train/Annotations/1.xml` and `train/JPEGImages/1.jpg`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from tasks.findings import Finding, finding
+from tasks.formats import IMAGE_FOLDERS, SPLIT_FOLDERS, base
+from tasks.formats._voc_xml import Annotation
+from tasks.scan import SUFFIXES, Scan, walk
+
+MASKS: Final = {"semantic": "SegmentationClass", "instances": "SegmentationObject"}
+_ANNOTATIONS: Final = frozenset({"annotations", "annotation", "annots", "labels", "label", "xmls", "xml"})
+_INSTANCES: Final = MASKS["instances"].lower()
+_OTHERS: Final = _ANNOTATIONS | {"imagesets", *(name.lower() for name in MASKS.values())}
+"""Folders without images of the dataset, in lower case."""
+_KINDS: Final = _ANNOTATIONS | {_INSTANCES, *IMAGE_FOLDERS}
+_KIT: Final = "JPEGImages"
+_PRECEDENCE: Final = ("test", "val", "train")  # of an image that is listed twice
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a dataset, relative to its root.
+
+    Attributes:
+        top: The folder that really holds the dataset.
+        prefix: Of names in it.
+        annotations: XML files: those in folders of annotations where there are such.
+        images: Those in JPEGImages where it is there, else those outside folders of annotations and masks.
+        instances: The masks of objects.
+    """
+
+    top: Path
+    prefix: str
+    annotations: list[str]
+    images: list[str]
+    instances: list[str]
+
+    @cached_property
+    def _shared(self) -> dict[str, str]:
+        return {}
+
+    def key(self, name: str) -> str:
+        """What an image, its annotation and its mask have in common: the path below the top, as above and without suffix."""
+        folder, slash, file = name[: name.rfind(".")].rpartition("/")
+        if folder not in self._shared:
+            parts = f"{folder}{slash}".removeprefix(self.prefix).split("/")
+            kind = next((at for at, part in enumerate(parts) if part.lower() in _KINDS), len(parts))
+            self._shared[folder] = "/".join(parts[:kind] + parts[kind + 1 :])
+        return self._shared[folder] + file
+
+    def kits(self) -> list[str]:
+        """Folders at the top that have annotations of their own, none where the top has."""
+        folders = {name.removeprefix(self.prefix).rpartition("/")[0] for name in self.annotations}
+        if any("/" not in folder and folder.lower() in _ANNOTATIONS for folder in folders):
+            return []
+        return sorted(kit for kit, _, inner in (folder.partition("/") for folder in folders) if inner.lower() == "annotations")
+
+    def splits(self, names: Iterable[str]) -> dict[str, str]:
+        """The split of each image by the first folder of its path; none where that is but the name of a folder.
+
+        One folder `train` beside others is a folder of trains.
+        """
+        names = list(names)
+        folders = ((name, self.key(name).partition("/")) for name in names)
+        found = {
+            name: split
+            for name, (first, slash, _) in folders
+            if slash and (split := SPLIT_FOLDERS.get(first.lower().rstrip("0123456789")))
+        }
+        return found if len(found) == len(names) or len(set(found.values())) > 1 else {}
+
+
+def look(root: Path) -> Layout:
+    """Finds the files of a dataset."""
+    top = base(root)
+    prefix = "" if top == root else f"{top.relative_to(root).as_posix()}/"
+    folders: dict[str, frozenset[str]] = {}
+    annotations: dict[bool, list[str]] = {True: [], False: []}  # whether in a folder of annotations
+    images: dict[bool, list[str]] = {True: [], False: []}  # whether in a folder of something else
+    instances: list[str] = []
+    for name in walk(top, root):
+        suffix = name[name.rfind(".") :].lower()
+        if suffix != ".xml" and suffix not in SUFFIXES:
+            continue
+        folder = name.rpartition("/")[0]
+        parts = folders.get(folder)
+        if parts is None:
+            parts = folders[folder] = frozenset(f"{folder}/".removeprefix(prefix).lower().split("/"))
+        if suffix == ".xml":
+            annotations[not parts.isdisjoint(_ANNOTATIONS)].append(name)
+        elif _INSTANCES in parts:
+            instances.append(name)
+        else:
+            images[not parts.isdisjoint(_OTHERS)].append(name)
+    kit = f"{prefix}{_KIT}/"
+    pictures = [name for name in images[False] if name.startswith(kit)] or images[False] or images[True]
+    return Layout(top, prefix, annotations[True] or annotations[False], pictures, instances)
+
+
+class Pictures:
+    """The scanned images, by what their annotations have in common with them."""
+
+    def __init__(self, scans: Mapping[str, Scan], layout: Layout) -> None:
+        self._scans, self._layout = scans, layout
+        self._by_key: dict[str, list[str]] = {}
+        for name in scans:
+            self._by_key.setdefault(layout.key(name), []).append(name)
+
+    def ambiguous(self) -> Iterator[Finding]:
+        """Images whose names differ by the suffix alone."""
+        for group in self._by_key.values():
+            stems: dict[str, list[str]] = {}
+            for name in group if len(group) > 1 else ():
+                stems.setdefault(without_suffix(name), []).append(name)
+            for stem, names in stems.items():
+                if len(names) > 1:
+                    got = ", ".join(name.rpartition("/")[2] for name in names)
+                    yield finding("image.ambiguous", got, names[0], image_id=stem)
+
+    def own(self, name: str) -> list[str]:
+        """The images of an annotation's own name: those beside it where there are such."""
+        group = self._by_key.get(self._layout.key(name), [])
+        if len(group) < 2:
+            return group
+        stem = without_suffix(name)
+        return [each for each in group if without_suffix(each) == stem] or group
+
+    def of(self, name: str, note: Annotation) -> Scan | None:
+        """The image of an annotation: the one of its own name, else the one that it names, in its folder or at the top."""
+        candidates = self.own(name)
+        if not candidates and note.problem is None:
+            named = (note.filename or "").replace("\\", "/").rpartition("/")[2]
+            stem, dot, suffix = named.rpartition(".")
+            stem = stem if f"{dot}{suffix.lower()}" in SUFFIXES else named
+            folder, slash, _ = self._layout.key(name).rpartition("/")
+            others = self._by_key.get(f"{folder}{slash}{stem}") or self._by_key.get(stem, [])
+            candidates = [each for each in others if each.rpartition("/")[2] == named] or others
+        return self._scans[candidates[0]] if candidates else None
+
+
+def lists(top: Path, folder: str = "Main") -> list[tuple[str, Path]]:
+    """The splits that have a list in ImageSets, with it.
+
+    Args:
+        top: The folder of the kit.
+        folder: In ImageSets: `Main` or `Segmentation`.
+    """
+    found = ((split, top / "ImageSets" / folder / f"{split}.txt") for split in _PRECEDENCE)
+    return [(split, path) for split, path in found if path.is_file()]
+
+
+def read_splits(top: Path, root: Path, images: Mapping[str, str], folder: str = "Main") -> tuple[dict[str, str], list[Finding]]:
+    """The split of each image_id by ImageSets, and what is wrong with its lists.
+
+    Args:
+        top: The folder of the kit.
+        root: What names in findings are relative to.
+        images: The image of each name that a list may have.
+        folder: In ImageSets: `Main` or `Segmentation`.
+    """
+    splits: dict[str, str] = {}
+    findings: list[Finding] = []
+    listed = lists(top, folder)
+    for split, path in listed:
+        name = path.relative_to(root).as_posix()
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            if not line.split():
+                continue
+            entry = _entry(line, images)
+            image_id = without_suffix(images[entry]) if entry in images else None
+            if image_id is None:
+                findings.append(finding("split.unknown_image", entry, name, number))
+            elif image_id in splits:
+                findings.append(finding("split.twice", f"{entry} in {splits[image_id]} and {split}", name, number, image_id))
+            else:
+                splits[image_id] = split
+    if listed:
+        findings += unlisted(dict.fromkeys(images.values()), splits, "in no split file")
+    return splits, findings
+
+
+def unlisted(names: Iterable[str], splits: Mapping[str, str], got: str) -> Iterator[Finding]:
+    """Tells of images that are in no split; `splits` is by image_id."""
+    for name in names:
+        image_id = without_suffix(name)
+        if image_id not in splits:
+            yield finding("split.unlisted", got, name, 0, image_id)
+
+
+def without_suffix(name: str) -> str:
+    """The image_id of an image's file."""
+    return name[: name.rfind(".")]
+
+
+def _entry(line: str, names: Mapping[str, str]) -> str:
+    """The name in a line of a list: names may have spaces, and a class's lists say 1, -1 or 0 after them."""
+    whole = line.strip()
+    name, *flag = whole.rsplit(None, 1)
+    if line in names:
+        return line
+    if whole in names:
+        return whole
+    return name if flag in (["1"], ["-1"], ["0"]) and name in names else whole.split()[0]

@@ -1,0 +1,136 @@
+"""Lightning's loop: class balance, compilation, and several processes that train as one and die as one."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from tasks.models import DivergedError, _lightning, _lightning_classify
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiny_data
+from tiny_learning import Tiny
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def fit(learning: Tiny, folder: Path, **values: Any) -> list[int]:
+    folder.mkdir(exist_ok=True)
+    epochs: list[int] = []
+    recipe = tiny_data.recipe("resnet", **{"epochs": 2, **values})
+    _lightning.fit(learning, recipe, work=folder, out=folder / "weights.pt", on_epoch=lambda epoch, _: epochs.append(epoch))
+    return epochs
+
+
+def rare() -> Any:
+    """Ten images of class 0, two of class 1, none of class 2."""
+    images = TensorDataset(torch.zeros(12, 3, 8, 8, dtype=torch.uint8))
+    images.labels = torch.tensor([0] * 10 + [1] * 2)
+    return images
+
+
+def test_weights_of_the_loss_are_inverse_frequencies() -> None:
+    learning = _lightning_classify.Learning(nn.Flatten(), rare(), ("a", "b", "c"), "weights")
+    assert learning.weights is not None
+    assert learning.weights.tolist() == pytest.approx([12 / 30, 12 / 6, 12 / 3])
+    assert learning.sampling is None
+
+
+def test_the_sampler_draws_rare_classes_as_often() -> None:
+    learning = _lightning_classify.Learning(nn.Flatten(), rare(), ("a", "b", "c"), "sampler")
+    assert learning.weights is None
+    recipe = tiny_data.recipe("resnet")
+    drawn = [index for epoch in range(1, 101) for index in _lightning.order(learning, recipe, epoch)]
+    assert sum(index >= 10 for index in drawn) / len(drawn) == pytest.approx(0.5, abs=0.05)
+    assert _lightning.order(learning, recipe, 1) == _lightning.order(learning, recipe, 1)
+
+
+def test_processes_share_an_epoch_without_overlap() -> None:
+    learning, recipe = Tiny(items=7), tiny_data.recipe("resnet", devices=2)
+    first, second = (_lightning.order(learning, recipe, 1, rank) for rank in (0, 1))
+    assert len(first) == len(second) == 3
+    assert len({*first, *second}) == 6
+
+
+def test_accumulation_is_the_larger_batch(tmp_path: Path) -> None:
+    plain = {"momentum": 0, "warmup_epochs": 0, "scheduler": "constant"}
+    fit(Tiny(), tmp_path / "large", batch=8, **plain)
+    fit(Tiny(), tmp_path / "small", batch=2, accumulate=4, **plain)
+    large, small = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("large", "small"))
+    assert all(torch.allclose(large[name], small[name], atol=1e-6) for name in large)
+
+
+@pytest.mark.slow
+def test_compiled_training_learns_the_same(tmp_path: Path) -> None:
+    fit(Tiny(), tmp_path / "eager")
+    fit(Tiny(), tmp_path / "compiled", compile=True)
+    eager, compiled = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("eager", "compiled"))
+    assert eager.keys() == compiled.keys()
+    assert all(torch.allclose(eager[name], compiled[name], atol=1e-5) for name in eager)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(tmp_path: Path) -> None:
+    plain = {"batch": 4, "momentum": 0, "warmup_epochs": 0, "scheduler": "constant"}
+    assert fit(Tiny(), tmp_path / "two", devices=2, **plain) == [1, 2]
+    assert fit(Tiny(), tmp_path / "one", **{**plain, "batch": 8}) == [1, 2]
+    one, two = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("one", "two"))
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+@pytest.mark.slow
+def test_what_fails_in_a_process_is_told_as_in_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DivergedError, match=r"lower train\.lr0"):
+        fit(Tiny(), tmp_path / "diverged", devices=2, optimizer="SGD", lr0=1e30, epochs=3)
+    assert fit(Tiny(most=2), tmp_path / "halved", devices=2) == [1, 2]
+    assert "train.batch 4 -> 2, train.accumulate 1 -> 2" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:
+    script = tmp_path / "fit.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import os, signal, sys
+        from pathlib import Path
+        sys.path.insert(0, {str(Path(tiny_data.__file__).parent)!r})
+        import psutil, tiny_data
+        from tiny_learning import Tiny
+        from tasks.models import _lightning
+        folder, dies = Path(sys.argv[1]), sys.argv[2] == "dies"
+        def on_epoch(epoch, losses):
+            print(epoch, flush=True)
+            if dies and epoch == 1:
+                print(*(child.pid for child in psutil.Process().children()), flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+        if __name__ == "__main__":
+            recipe = tiny_data.recipe("resnet", devices=2, ema=0.9, epochs=3)
+            _lightning.fit(Tiny(), recipe, work=folder, out=folder / "weights.pt", on_epoch=on_epoch)
+        """)
+    )
+
+    def run(folder: Path, end: str) -> "subprocess.CompletedProcess[str]":
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, str(script), str(folder), end]
+        environment = {**os.environ, "PYTHONPATH": str(tiny_data.ROOT)}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+
+    killed = run(tmp_path / "killed", "dies")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    children = [int(word) for word in killed.stdout.splitlines()[1].split()]
+    assert len(children) >= 2
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in children if psutil.pid_exists(pid)], timeout=10)
+    assert not alive
+    done, whole = run(tmp_path / "killed", "lives"), run(tmp_path / "whole", "lives")
+    assert (done.returncode, done.stdout.split()) == (0, ["1", "2", "3"]), done.stderr
+    assert (whole.returncode, whole.stdout.split()) == (0, ["1", "2", "3"]), whole.stderr
+    assert (tmp_path / "killed/weights.pt").read_bytes() == (tmp_path / "whole/weights.pt").read_bytes()
