@@ -44,7 +44,7 @@ def test_every_option_of_every_group_composes(root: Path, group: str) -> None:
         (["storage=s3"], "set storage.url=s3://"),
         (["+constraints.maximum.p99_ms=3"], "did you mean constraints.max?"),
         (["model.file=../../etc/passwd"], "model.file"),
-        (["model.file=nope"], "expected one of resnet, yolov8"),
+        (["model.file=nope"], "expected one of deeplabv3, "),
         (["strategy.name=nope"], "expected one of one_plus_one, random"),
         (["tracking.name=nope"], "expected one of mlflow, none"),
         (["hardware.candidates=[nope-fp32]"], "hardware.candidates: got nope-fp32"),
