@@ -113,7 +113,8 @@ def draw(root: Path, count: int) -> None:
     (root / "_classes.csv").write_text("\n".join(lines) + "\n")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_from_the_table_to_the_answer(tmp_path: Path) -> None:
     raw, work = tmp_path / "raw", tmp_path / "work"
     draw(raw, 64)
@@ -150,7 +151,7 @@ def test_from_the_table_to_the_answer(tmp_path: Path) -> None:
         answer = predictor(each.path.read_bytes())
         assert answer["task"] == "multilabel"
         above = [dataset.classes[label] for label, score in zip(found.labels, found.scores, strict=True) if score > 0.5]
-        assert [entry["name"] for entry in answer["classes"]] == above
+        assert sorted(entry["name"] for entry in answer["classes"]) == sorted(above)
 
 
 def test_what_is_rare_weighs_more() -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
+from _pytest.mark.structures import ParameterSet
 from datasets import complete
 from PIL import Image
 
@@ -19,9 +21,14 @@ CLASSES = ("red", "green")
 SIDE = 64
 
 
-def families() -> list[str]:
-    """Every file in tasks/models, by the name that conf/model gives it."""
-    return sorted(path.stem for path in (ROOT / "tasks" / "models").glob("[a-z]*.py"))
+QUICK = ("resnet", "yolov8", "yolov8_seg", "fast_scnn")
+"""A family for each task; the default suite runs the tests of all families on them alone."""
+
+
+def families(quick: tuple[str, ...] = QUICK) -> list[ParameterSet]:
+    """Every file in tasks/models, by the name that conf/model gives it; slow but for some."""
+    names = sorted(path.stem for path in (ROOT / "tasks" / "models").glob("[a-z]*.py"))
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in names]
 
 
 def conf(file: str) -> dict[str, Any]:
