@@ -47,10 +47,15 @@ def declared(model: Model) -> dict[str, Any]:
 
 
 def _literals(group: str, name: str) -> dict[str, Any]:
-    """The annotated constants of a variant, as far as they are literals."""
-    found = {}
+    """The annotated constants of a variant, as far as they are literals, or `module.NAME` of a module of the same folder."""
+    found: dict[str, Any] = {}
     for node in ast.parse((variants.TASKS / group / f"{name}.py").read_text(encoding="utf-8")).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            if isinstance(node.value, ast.Attribute) and isinstance(node.value.value, ast.Name):
+                other = node.value.value.id
+                constants = _literals(group, other) if (variants.TASKS / group / f"{other}.py").is_file() else {}
+                found |= {node.target.id: constants[node.value.attr]} if node.value.attr in constants else {}
+                continue
             with contextlib.suppress(ValueError):
                 found[node.target.id] = ast.literal_eval(node.value)
     return found
@@ -90,6 +95,7 @@ def _missing_trackers(tracking: Tracking) -> Iterator[str]:
 def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:
     """What the family and its library do not take; a constant that they do not declare restricts nothing."""
     takes = declared(model)
+    yield from _one_of("model.task", model.task, takes.get("TASKS", (model.task,)))
     yield from _one_of("model.arch", model.arch, takes.get("ARCHITECTURES", (model.arch,)))
     yield from _one_of("train.optimizer", train.optimizer, takes.get("OPTIMIZERS", (train.optimizer,)))
     yield from _one_of("train.balance", train.balance, takes.get("BALANCE", ("none",)))

@@ -77,7 +77,7 @@ def _check_labels(metadata: Mapping[str, Any], model: Model) -> None:
     if labelled_for != model.task:
         raise SightlineError(
             f"model: {model.name} is for the task {model.task}, and the dataset is labelled for {labelled_for}: "
-            f"choose a model for {metadata['task']}, or another dataset"
+            f"choose a model for {metadata['task']} (where a model takes both, set model.task), or another dataset"
         )
 
 

@@ -1,8 +1,8 @@
 """Model families, one file each, found by the name in conf/model. Each module has a class `Family`.
 
 What a family takes, it declares in annotated constants that are literals, so that params.yaml is checked without importing it:
-ARCHITECTURES, OPTIMIZERS, STRIDE (of `imgsz`) or IMGSZ (all that it takes) in its own file, and AUGMENT in its own or in one of
-those below.
+TASKS, ARCHITECTURES, OPTIMIZERS, STRIDE (of `imgsz`) or IMGSZ (all that it takes) in its own file, and AUGMENT in its own or in
+one of those below.
 
 What families share: `_torch.py` all, `_<library>.py` a library's training, `_<library>_<task>.py` what it does for a task.
 """

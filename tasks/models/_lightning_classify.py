@@ -1,9 +1,10 @@
 """Classifiers on Lightning: their images, augmentation, loss, and the runtime graph's first part."""
 
+import importlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -47,17 +48,22 @@ class Family(models.Family):
         network = self.build()
         if weights := models.starting_weights(self.config, start):
             start_from(network, weights)
-        spec = self.description().input
-        images = Images(dataset.samples("train"), spec, augmentation(recipe, spec))
-        _lightning.fit(Learning(network, images, self.classes, recipe.balance), recipe, work=work, out=out, on_epoch=on_epoch)
+        samples, spec = dataset.samples("train"), self.description().input
+        learning = self.shared.learn(network, samples, spec, recipe, self.classes)
+        _lightning.fit(learning, recipe, work=work, out=out, on_epoch=on_epoch)
 
     def parts(self, weights: Path) -> models.Parts:
         network = self.build()
         load_exactly(network, weights)
-        return models.Parts(Prepare().eval(), network.eval(), nn.Softmax(dim=1).eval())
+        return models.Parts(Prepare().eval(), network.eval(), self.shared.activation())
 
     def around(self) -> tuple[nn.Module, nn.Module]:
-        return Prepare().eval(), nn.Softmax(dim=1).eval()
+        return Prepare().eval(), self.shared.activation()
+
+    @property
+    def shared(self) -> Any:
+        """The module of the task, this one or `_lightning_multilabel`: what is learnt, and what logits become."""
+        return importlib.import_module(f"tasks.models._lightning_{self.config.task}")
 
 
 class Learning(_lightning.Learning):
@@ -74,15 +80,32 @@ class Learning(_lightning.Learning):
     def __init__(self, network: nn.Module, images: "Images", classes: Sequence[str], balance: str) -> None:
         self.network, self.data, self.classes = network, images, classes
         self.normalise = Normalise()
-        rarity = inverse_frequency(images.labels, len(classes))
-        self.weights = rarity if balance == "weights" else None
-        self.sampling = rarity.double()[images.labels] if balance == "sampler" else None
+        self.weights: Tensor | None = None
+        if balance != "none":
+            rarity = inverse_frequency(images.labels, len(classes))
+            self.weights = rarity if balance == "weights" else None
+            self.sampling = rarity.double()[images.labels] if balance == "sampler" else None
 
     def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         images, labels = batch
         images = self.normalise.to(images.device)(images).contiguous(memory_format=self.layout)
         weights = self.weights.to(images.device) if self.weights is not None else None
-        return {"loss": nn.functional.cross_entropy(self.network(images).float(), labels, weights)}
+        return {"loss": self.loss(self.network(images).float(), labels, weights)}
+
+    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        """The mean over a batch of logits float32 (N, C)."""
+        return nn.functional.cross_entropy(logits, labels, weights)
+
+
+def learn(network: nn.Module, samples: Sequence[Sample], spec: Input, recipe: schema.Train, classes: Sequence[str]) -> Learning:
+    """What `network` learns from."""
+    labels = torch.tensor([int(sample.labels[0]) for sample in samples])
+    return Learning(network, Images(samples, labels, spec, augmentation(recipe, spec)), classes, recipe.balance)
+
+
+def activation() -> nn.Module:
+    """Logits float32 (N, C) to probabilities."""
+    return nn.Softmax(dim=1).eval()
 
 
 def inverse_frequency(labels: Tensor, classes: int) -> Tensor:
@@ -91,12 +114,12 @@ def inverse_frequency(labels: Tensor, classes: int) -> Tensor:
 
 
 class Images(Dataset[tuple[Tensor, Tensor]]):
-    """A split in memory, decoded once: uint8 (3, H, W) RGB, augmented, and its label."""
+    """A split in memory, decoded once: uint8 (3, H, W) RGB, augmented, and its row of `labels`."""
 
-    def __init__(self, samples: list[Sample], spec: Input, transform: v2.Transform) -> None:
+    def __init__(self, samples: Sequence[Sample], labels: Tensor, spec: Input, transform: v2.Transform) -> None:
         images = [prepare(decode(sample.path.read_bytes()), spec)[0] for sample in samples]
         self.images = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-        self.labels = torch.tensor([int(sample.labels[0]) for sample in samples])
+        self.labels = labels
         self.transform = transform
 
     def __len__(self) -> int:

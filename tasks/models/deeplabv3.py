@@ -4,6 +4,7 @@ from typing import Final
 
 from tasks.models import _lightning_semantic
 
+TASKS: Final = ("semantic",)
 ARCHITECTURES: Final = ("deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large")
 OPTIMIZERS: Final = ("SGD", "AdamW")
 STRIDE: Final = 16

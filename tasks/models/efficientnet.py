@@ -7,6 +7,7 @@ from torchvision.models import get_model
 
 from tasks.models import _lightning_classify
 
+TASKS: Final = ("classify", "multilabel")
 ARCHITECTURES: Final = ("efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3")
 OPTIMIZERS: Final = ("SGD", "AdamW")
 

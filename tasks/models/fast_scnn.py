@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tasks.models import _lightning_semantic
 
+TASKS: Final = ("semantic",)
 ARCHITECTURES: Final = ("fast_scnn",)
 OPTIMIZERS: Final = ("SGD", "AdamW")
 STRIDE: Final = 32

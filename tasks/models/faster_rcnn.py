@@ -7,6 +7,7 @@ from torchvision.models.detection import FasterRCNN
 
 from tasks.models import _lightning_two_stage
 
+TASKS: Final = ("detect",)
 ARCHITECTURES: Final = ("fasterrcnn_resnet50_fpn",)
 OPTIMIZERS: Final = ("SGD", "AdamW")
 STRIDE: Final = 32  # of the ResNet's last map, pixels

@@ -4,6 +4,7 @@ from typing import Final
 
 from tasks.models import _lightning_semantic
 
+TASKS: Final = ("semantic",)
 ARCHITECTURES: Final = ("fcn_resnet50", "fcn_resnet101")
 OPTIMIZERS: Final = ("SGD", "AdamW")
 STRIDE: Final = 8

@@ -7,6 +7,7 @@ from torchvision.models.detection import MaskRCNN
 
 from tasks.models import _lightning_segment
 
+TASKS: Final = ("segment",)
 ARCHITECTURES: Final = ("maskrcnn_resnet50_fpn",)
 OPTIMIZERS: Final = ("SGD", "AdamW")
 STRIDE: Final = 32  # of the ResNet's last map, pixels

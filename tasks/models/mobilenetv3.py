@@ -7,6 +7,7 @@ from torchvision.models import get_model
 
 from tasks.models import _lightning_classify
 
+TASKS: Final = ("classify", "multilabel")
 ARCHITECTURES: Final = ("mobilenet_v3_small", "mobilenet_v3_large")
 OPTIMIZERS: Final = ("SGD", "AdamW")
 

@@ -7,6 +7,7 @@ from torchvision.models import get_model
 
 from tasks.models import _lightning_classify
 
+TASKS: Final = ("classify", "multilabel")
 ARCHITECTURES: Final = ("resnet18", "resnet34", "resnet50")
 OPTIMIZERS: Final = ("SGD", "AdamW")
 

@@ -11,6 +11,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from tasks.models import _lightning_one_stage
 
+TASKS: Final = ("detect",)
 ARCHITECTURES: Final = ("retinanet_resnet50_fpn",)
 OPTIMIZERS: Final = ("SGD", "AdamW")
 STRIDE: Final = 32  # of the ResNet's last map, pixels

@@ -8,6 +8,7 @@ from torchvision.models import get_model
 
 from tasks.models import _lightning_one_stage
 
+TASKS: Final = ("detect",)
 ARCHITECTURES: Final = ("ssd300_vgg16",)
 OPTIMIZERS: Final = ("SGD", "AdamW")
 IMGSZ: Final = (300,)  # what its default boxes are laid out for

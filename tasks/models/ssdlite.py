@@ -15,6 +15,7 @@ from tasks import models, schema
 from tasks.models import _lightning_one_stage
 from tasks.tables import Dataset
 
+TASKS: Final = ("detect",)
 ARCHITECTURES: Final = ("ssdlite320_mobilenet_v3_large",)
 OPTIMIZERS: Final = ("SGD", "AdamW")
 STRIDE: Final = 32  # of MobileNetV3's last map, pixels

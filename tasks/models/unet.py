@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tasks.models import _lightning_semantic
 
+TASKS: Final = ("semantic",)
 ARCHITECTURES: Final = ("unet", "unet32", "unet16")
 OPTIMIZERS: Final = ("SGD", "AdamW")
 STRIDE: Final = 16

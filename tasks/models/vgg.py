@@ -7,6 +7,7 @@ from torchvision.models import get_model
 
 from tasks.models import _lightning_classify
 
+TASKS: Final = ("classify", "multilabel")
 ARCHITECTURES: Final = ("vgg16", "vgg16_bn")
 OPTIMIZERS: Final = ("SGD", "AdamW")
 STRIDE: Final = 32  # of the last map, pixels

@@ -4,6 +4,7 @@ from typing import Final
 
 from tasks.models import _ultralytics_detect
 
+TASKS: Final = ("detect",)
 ARCHITECTURES: Final = ("yolo11n", "yolo11s", "yolo11m", "yolo11l", "yolo11x")
 OPTIMIZERS: Final = ("SGD", "AdamW", "MuSGD")
 STRIDE: Final = 32  # of the coarsest level, pixels

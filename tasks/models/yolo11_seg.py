@@ -4,6 +4,7 @@ from typing import Final
 
 from tasks.models import _ultralytics_segment
 
+TASKS: Final = ("segment",)
 ARCHITECTURES: Final = ("yolo11n-seg", "yolo11s-seg", "yolo11m-seg", "yolo11l-seg", "yolo11x-seg")
 OPTIMIZERS: Final = ("SGD", "AdamW", "MuSGD")
 STRIDE: Final = 32  # of the coarsest level, pixels

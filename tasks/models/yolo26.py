@@ -8,6 +8,7 @@ from typing import Final
 
 from tasks.models import _ultralytics_detect
 
+TASKS: Final = ("detect",)
 ARCHITECTURES: Final = ("yolo26n", "yolo26s", "yolo26m", "yolo26l", "yolo26x")
 OPTIMIZERS: Final = ("SGD", "AdamW", "MuSGD")
 STRIDE: Final = 32  # of the coarsest level, pixels

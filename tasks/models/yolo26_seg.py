@@ -4,6 +4,7 @@ from typing import Final
 
 from tasks.models import _ultralytics_segment
 
+TASKS: Final = ("segment",)
 ARCHITECTURES: Final = ("yolo26n-seg", "yolo26s-seg", "yolo26m-seg", "yolo26l-seg", "yolo26x-seg")
 OPTIMIZERS: Final = ("SGD", "AdamW", "MuSGD")
 STRIDE: Final = 32  # of the coarsest level, pixels

@@ -4,6 +4,7 @@ from typing import Final
 
 from tasks.models import _ultralytics_classify
 
+TASKS: Final = ("classify",)
 ARCHITECTURES: Final = (
     "yolov8n-cls", "yolov8s-cls", "yolov8m-cls", "yolov8l-cls", "yolov8x-cls",
     "yolo11n-cls", "yolo11s-cls", "yolo11m-cls", "yolo11l-cls", "yolo11x-cls",

@@ -4,6 +4,7 @@ from typing import Final
 
 from tasks.models import _ultralytics_detect
 
+TASKS: Final = ("detect",)
 ARCHITECTURES: Final = ("yolov8n", "yolov8s", "yolov8m", "yolov8l", "yolov8x")
 OPTIMIZERS: Final = ("SGD", "AdamW", "MuSGD")
 STRIDE: Final = 32  # of the coarsest level, pixels

@@ -4,6 +4,7 @@ from typing import Final
 
 from tasks.models import _ultralytics_segment
 
+TASKS: Final = ("segment",)
 ARCHITECTURES: Final = ("yolov8n-seg", "yolov8s-seg", "yolov8m-seg", "yolov8l-seg", "yolov8x-seg")
 OPTIMIZERS: Final = ("SGD", "AdamW", "MuSGD")
 STRIDE: Final = 32  # of the coarsest level, pixels

@@ -62,7 +62,9 @@ def choices() -> list[dict[str, Any]]:
     options = [
         (group, path.stem) for group in ("dataset", "model", "strategy") for path in (ROOT / "conf" / group).glob("*.yaml")
     ]
-    return [yaml.safe_load(compose_params([f"{group}={name}", *needs.get(name, [])], ROOT)) for group, name in options]
+    given = [[f"{group}={name}", *needs.get(name, [])] for group, name in options]
+    given.append(["model=resnet18", "model.task=multilabel"])
+    return [yaml.safe_load(compose_params(overrides, ROOT)) for overrides in given]
 
 
 @pytest.mark.parametrize("name", STAGES)

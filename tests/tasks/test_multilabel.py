@@ -1,5 +1,7 @@
 """Multi-label classification, from the tables to the answer."""
 
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,14 +10,24 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from PIL import Image
 
 from sightline.contract import OUTPUTS, Input, ModelDescription
+from sightline.errors import SightlineError
 from sightline.postprocess import load
 from sightline.postprocess.multilabel import Labels
+from sightline.predictor import Predictor
 from sightline.preprocess import Placement
+from tasks import export, fingerprint, schema, train, transform, validate
+from tasks.evaluate import evaluate_checkpoint
+from tasks.gates import write as write_gates
 from tasks.metrics import multilabel
+from tasks.models import _lightning_classify, _lightning_multilabel
 from tasks.outputs import multilabel as outputs
-from tasks.tables import Sample
+from tasks.tables import Dataset, Sample
+
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny_data
 
 CLASSES = ("cat", "dog", "bird")
 SPEC = Input(8, 8, "stretch")
@@ -82,3 +94,69 @@ def test_no_sample_shows_a_class() -> None:
 
 def test_the_description_keeps_its_threshold() -> None:
     assert ModelDescription.from_json({**replace(DESCRIPTION, conf=0.5).__dict__, "input": SPEC.__dict__}).conf == 0.5
+
+
+def draw(root: Path, count: int) -> None:
+    """Pictures of a red square, a green one, both or none, and their table."""
+    rng = np.random.default_rng(0)
+    lines = ["filename,green,red"]
+    root.mkdir(parents=True)
+    for number in range(count):
+        pixels = rng.integers(0, 80, (32, 32, 3), np.uint8)
+        red, green = number % 2, number // 2 % 2
+        for is_shown, colour, left in ((red, (230, 30, 30), 0), (green, (30, 230, 30), 16)):
+            if is_shown:
+                x, y = left + int(rng.integers(0, 5)), int(rng.integers(0, 20))
+                pixels[y : y + 11, x : x + 11] = colour
+        Image.fromarray(pixels).save(root / f"{number:03}.png")
+        lines.append(f"{number:03}.png,{green},{red}")
+    (root / "_classes.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.timeout(300)
+def test_from_the_table_to_the_answer(tmp_path: Path) -> None:
+    raw, work = tmp_path / "raw", tmp_path / "work"
+    draw(raw, 64)
+    params = schema.read_params(tiny_data.ROOT / "params.yaml")
+    given = schema.parse(schema.Dataset, {**params["dataset"], "source": "folder", "path": "x", "format": "auto"})
+    checks = validate.Config(dataset=given, validate=schema.parse(schema.Validate, params["validate"]))
+    assert validate.validate(validate.Paths(raw, tmp_path / "tables", tmp_path / "report"), checks)["errors"] == 0
+    settings = schema.parse(schema.Transform, {**params["transform"], "val": 0.2, "test": 0.2})
+    transform.transform(transform.Paths(raw, tmp_path / "tables", tmp_path / "dataset"), transform.Config(transform=settings))
+    fingerprint.fingerprint(fingerprint.Paths(raw, tmp_path / "dataset", tmp_path / "print"), fingerprint.Config())
+    assert json.loads((tmp_path / "print/dataset_metadata.json").read_text())["task"] == "multilabel"
+
+    model = tiny_data.model("resnet").model_copy(update={"imgsz": 32})
+    recipe = tiny_data.recipe("resnet", epochs=12, batch=8, balance="weights")
+    work.mkdir()
+    paths = train.Paths(raw, tmp_path / "dataset", tmp_path / "print", tmp_path / "model", tmp_path / "trained", work)
+    with pytest.raises(SightlineError, match=r"labelled for multilabel: .* set model\.task"):
+        train.train(paths, train.Config(model=model, train=recipe))
+    model = model.model_copy(update={"task": "multilabel"})
+    metrics = train.train(paths, train.Config(model=model, train=recipe))
+    assert metrics["mAP"] > 0.9
+    assert {"precision_recall.png", "predictions.png"} <= {path.name for path in (tmp_path / "trained").iterdir()}
+
+    dataset = Dataset.read(raw, tmp_path / "dataset")
+    samples = dataset.samples("val")
+    write_gates(tmp_path / "model", [each.image_id for each in samples])
+    gates = schema.parse(schema.Export, {**params["export"], "max_drop": {"fp32": 0.001, "int8": 0.2}, "conf": 0.5})
+    where = export.Paths(raw, tmp_path / "dataset", tmp_path / "model", tmp_path / "exported", tmp_path / "parity")
+    export.export(where, export.Config(model=model, export=gates))
+    predictor = Predictor(tmp_path / "exported", "onnxruntime-cpu-fp32")
+    expected = evaluate_checkpoint(tmp_path / "model", samples, "test").predictions
+    for each, found in zip(samples, expected, strict=True):
+        assert isinstance(found, Labels)
+        answer = predictor(each.path.read_bytes())
+        assert answer["task"] == "multilabel"
+        above = [dataset.classes[label] for label, score in zip(found.labels, found.scores, strict=True) if score > 0.5]
+        assert [entry["name"] for entry in answer["classes"]] == above
+
+
+def test_what_is_rare_weighs_more() -> None:
+    images = object.__new__(_lightning_classify.Images)
+    images.labels = torch.tensor([[1.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    learning = _lightning_multilabel.Learning(torch.nn.Flatten(), images, CLASSES, "weights")
+    assert learning.weights is not None
+    assert learning.weights.tolist() == pytest.approx([1 / 3, 3, 4])
+    assert _lightning_multilabel.Learning(torch.nn.Flatten(), images, CLASSES, "none").weights is None

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from sightline.errors import SightlineError
@@ -20,18 +21,22 @@ def model(**values: object) -> Model:
 
 def test_pretrained_weights_are_those_of_the_checksum(tmp_path: Path) -> None:
     weights = tmp_path / "weights.pt"
-    weights.write_bytes(b"weights")
-    digest = hashlib.sha256(b"weights").hexdigest()
-    assert starting_weights(model(pretrained=str(weights), pretrained_sha256=digest), None) == weights
+    torch.save({"a": torch.ones(2)}, weights)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    given = starting_weights(model(pretrained=str(weights), pretrained_sha256=digest), None)
+    assert given is not None
+    assert (given.where, list(given.state)) == (f"model.pretrained: {weights}", ["a"])
     with pytest.raises(SightlineError, match=f"got SHA-256 {digest}, expected 0000"):
         starting_weights(model(pretrained=str(weights), pretrained_sha256="0" * 64), None)
     with pytest.raises(SightlineError, match="not there"):
         starting_weights(model(pretrained=str(tmp_path / "x"), pretrained_sha256=digest), None)
-    assert starting_weights(model(pretrained=str(weights), pretrained_sha256="0" * 64), tmp_path) == tmp_path
+    own = starting_weights(model(pretrained=str(weights), pretrained_sha256="0" * 64), weights)
+    assert own is not None
+    assert own.where == str(weights)
     assert starting_weights(model(), None) is None
 
 
 def test_each_family_declares_what_it_takes() -> None:
     for name in sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml")):
         section = yaml.safe_load((ROOT / f"conf/model/{name}.yaml").read_text(encoding="utf-8"))["model"]
-        assert {"ARCHITECTURES", "OPTIMIZERS", "AUGMENT"} <= set(config_checks.declared(model(**section))), name
+        assert {"TASKS", "ARCHITECTURES", "OPTIMIZERS", "AUGMENT"} <= set(config_checks.declared(model(**section))), name
