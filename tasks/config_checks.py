@@ -21,6 +21,8 @@ MEASURED: Final = (
 )  # fmt: skip
 """Columns of the benchmark that constraints can bound whatever the task; `tasks.metrics` has a task's own."""
 
+MAX_MASKS: Final = 100  # objects an image, as `sightline.contract` has them
+
 
 def check(params: Params, where: str = "params.yaml") -> None:
     """Refuses values that cannot work.
@@ -108,6 +110,8 @@ def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:
         yield f"train.devices: got {train.devices}, expected 1: {model.library} trains on one device here"
     if model.imgsz % takes.get("STRIDE", 1):
         yield f"model.imgsz: got {model.imgsz}, expected a multiple of {takes['STRIDE']}"
+    if model.task == "segment" and model.max_det > MAX_MASKS:
+        yield f"model.max_det: got {model.max_det}, expected at most {MAX_MASKS}: each object has a mask"
 
 
 def _space_mistakes(params: Params) -> Iterator[str]:

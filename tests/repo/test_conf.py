@@ -69,6 +69,7 @@ def test_every_option_of_every_group_composes(root: Path, group: str) -> None:
         (["dataset.format=kitti"], "dataset.format: got kitti"),
         (["model.library=nope"], "model.library: got nope"),
         (["model.imgsz=250"], "expected a multiple of 32"),
+        (["model=yolov8n-seg", "model.max_det=300"], "model.max_det: got 300, expected at most 100"),
         (["model=ssd300", "model.imgsz=320"], "model.imgsz: got 320: expected one of 300"),
         (["model.arch=yolov8q"], "did you mean yolov8"),
         (["+train.augment.mosiac=1"], "did you mean mosaic?"),
