@@ -48,7 +48,7 @@ class ClassMap(Result):
         shares = np.bincount(class_map.ravel(), minlength=len(classes)) / class_map.size
         order = [int(label) for label in np.argsort(-shares, kind="stable") if shares[label]]
         found = [{"label": label, "name": classes[label], "share": round(float(shares[label]), 6)} for label in order]
-        return {"classes": found, "class_map": base64.b64encode(encode(class_map)).decode("ascii")}
+        return {"classes": found, "class_map": base64.b64encode(encode(class_map, len(classes))).decode("ascii")}
 
 
 EXAMPLE: Final = ClassMap(np.zeros((4, 4), np.uint8), Placement(4, 4, 1.0, 1.0))
@@ -75,10 +75,10 @@ def palette() -> NDArray[np.uint8]:
     return np.hstack([np.packbits(channel, axis=1) for channel in channels])
 
 
-def encode(class_map: NDArray[np.uint8]) -> bytes:
-    """A PNG of labels, uint8 (H, W), with VOC's palette."""
+def encode(class_map: NDArray[np.uint8], classes: int) -> bytes:
+    """A PNG of labels, uint8 (H, W), with VOC's palette as far as there are classes."""
     image = Image.fromarray(class_map)
-    image.putpalette(palette().tobytes())
+    image.putpalette(palette()[:classes].tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1, bits=8)
     return buffer.getvalue()

@@ -69,6 +69,7 @@ class Family(models.Family):
     ) -> None:
         seed_epoch(recipe.seed, 0)
         network = self.build()
+        keep_exact(network)
         if weights := models.starting_weights(self.config, start):
             start_from(network, weights, self.rename)
         spec = self.description().input
@@ -138,6 +139,25 @@ class Upsample(nn.Module):
         if logits.shape[2:] == self.size:
             return logits
         return nn.functional.interpolate(logits, self.size, mode="bilinear", align_corners=False)
+
+
+class ExactConv2d(nn.Conv2d):
+    """A convolution in float32, whatever the autocast around it."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        with torch.autocast(maps.device.type, enabled=False):
+            return super().forward(maps.float())
+
+
+def keep_exact(network: nn.Module) -> None:
+    """Has dilated depthwise convolutions train in float32.
+
+    On a CPU, in bfloat16 and channels-last, torch 2.15 gets their weights' gradients from memory that it did not clear: maps of
+    52x52 pixels gave wrong or infinite ones.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1 and max(module.dilation) > 1:
+            module.__class__ = ExactConv2d
 
 
 class Learning(_lightning.Learning):

@@ -110,6 +110,24 @@ def test_pooling_is_adaptive_pooling(bins: int, size: tuple[int, int]) -> None:
     torch.testing.assert_close(fast_scnn.pool(maps, bins), nn.functional.adaptive_avg_pool2d(maps, bins))
 
 
+@pytest.mark.parametrize(("file", "arch"), [("fast_scnn", "fast_scnn"), ("deeplabv3", "deeplabv3_mobilenet_v3_large")])
+def test_dilated_depthwise_convolutions_train_exactly_in_bfloat16(file: str, arch: str) -> None:
+    network = build(file, arch)
+    shared.keep_exact(network)
+    exact = [module for module in network.modules() if isinstance(module, shared.ExactConv2d)]
+    assert exact
+    convolution = exact[0].to(memory_format=torch.channels_last)
+    for _ in range(10):  # half of them were wrong
+        maps = torch.randn(4, convolution.in_channels, 52, 52).contiguous(memory_format=torch.channels_last)
+        spoilt = torch.full_like(maps, torch.nan)  # what is allocated next may hold this
+        del spoilt
+        with torch.autocast("cpu", torch.bfloat16):
+            convolution(maps.bfloat16()).sum().backward()
+    assert convolution.weight.grad is not None
+    assert convolution.weight.grad.isfinite().all()
+    assert convolution(maps.bfloat16()).dtype == torch.float32
+
+
 def test_ignored_pixels_cost_nothing() -> None:
     torch.manual_seed(0)
     logits, labels, weights = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4)), torch.tensor([1.0, 2.0, 0.5])
