@@ -79,7 +79,7 @@ def _draw(item: Picture, classes: Sequence[str]) -> Tensor:
     height, width = item.image.shape[1:]
     scale = SIDE / max(height, width)
     size = [round(height * scale), round(width * scale)]
-    image = functional.resize(item.image, size, antialias=True)
+    image: Tensor = functional.resize(item.image, size, antialias=True)
     names = [classes[int(label)] for label in item.labels]
     colours = [COLOURS[int(label) % len(COLOURS)] for label in item.labels]
     if item.masks is not None and names:
