@@ -90,7 +90,6 @@ def _draw(item: Picture, classes: Sequence[str]) -> Tensor:
     else:
         boxes, texts, width = torch.tensor([[0.0, 0.0, size[1] - 1, size[0] - 1]]), [", ".join(names)], 1
         colours = [INK]
-    if not len(boxes):
-        return image
-    drawn: Tensor = draw_bounding_boxes(image, boxes, texts, colours, width=width, label_colors="white", fill_labels=True)
-    return drawn
+    if len(boxes):
+        image = draw_bounding_boxes(image, boxes, texts, colours, width=width, label_colors="white", fill_labels=True)
+    return image
