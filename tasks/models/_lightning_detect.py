@@ -1,5 +1,6 @@
 """torchvision's detectors on Lightning: their images and boxes, augmentation and losses."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -123,6 +124,11 @@ class Fixed(nn.Module):
     def postprocess(self, found: list[Any], *sizes: Any) -> list[Any]:
         """What was found, which is nothing: R-CNNs ask while they train, too."""
         return found
+
+
+def pyramid_name(name: str) -> str:
+    """The name here of a feature pyramid's tensor, by torchvision's first names, which its published weights have."""
+    return re.sub(r"^(backbone\.fpn\.\w+_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", name)
 
 
 def _cast(module: nn.Module, inputs: Any, outputs: Any) -> Any:

@@ -59,7 +59,7 @@ class Family(_lightning_detect.Family):
         """Takes the first version of torchvision's names, which its published weights have, and those of ResNet-50 alone."""
         if re.match(r"(conv1|bn1|layer\d)\.", name):
             return f"backbone.body.{name}"
-        name = re.sub(r"^(backbone\.fpn\.\w+_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", name)
+        name = _lightning_detect.pyramid_name(name)
         name = re.sub(r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", name)
         if old := re.fullmatch(r"(roi_heads\.mask_head)\.mask_fcn(\d)\.(weight|bias)", name):
             return f"{old[1]}.{int(old[2]) - 1}.0.{old[3]}"

@@ -9,7 +9,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from tasks.models import _lightning_one_stage
+from tasks.models import _lightning_detect, _lightning_one_stage
 
 TASKS: Final = ("detect",)
 ARCHITECTURES: Final = ("retinanet_resnet50_fpn",)
@@ -41,4 +41,4 @@ class Family(_lightning_one_stage.Family):
         """Also takes the weights of ResNet-50, the classifier, and the older names in torchvision's published weights."""
         if old := re.fullmatch(r"(head\.\w+\.conv)\.(\d)\.(\w+)", name):
             return f"{old[1]}.{int(old[2]) // 2}.0.{old[3]}"
-        return f"backbone.body.{name}" if re.match(r"(conv1|bn1|layer\d)\.", name) else name
+        return f"backbone.body.{name}" if re.match(r"(conv1|bn1|layer\d)\.", name) else _lightning_detect.pyramid_name(name)

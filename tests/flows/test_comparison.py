@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small_project import commit, dvc, make_project
 
-from flows import comparison, compose, models, project
+from flows import comparison, compose, project, versions
 from sightline.errors import SightlineError
 from tasks import trackers
 from tasks.trackers import _spool
@@ -51,12 +51,12 @@ def test_the_newest_run_comes_first_with_what_its_cached_stages_measured() -> No
 
 
 def test_a_table_for_people_and_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert models.compare([]) == 0
+    assert versions.compare([]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["package.name", "other", "service"] in lines
     assert ["train/mAP50", "0.5", "0.5"] in lines
     assert not any(line and line[0] == "train.epochs" for line in lines)
-    assert models.compare(["--json", "--last", "1"]) == 0
+    assert versions.compare(["--json", "--last", "1"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["metrics"]["package/mAP50"] == 0.4
     assert row["params"] == {}

@@ -38,7 +38,7 @@ def test_three_ways_give_the_same_params(tiny: Path) -> None:
         ("experiment=smok", "experiment: got smok, did you mean smoke?"),
         ("train.epcohs=3", "train.epcohs: unknown key, did you mean train.epochs?"),
         ("modle=resnet18", "modle: unknown key, did you mean model?"),
-        ("model=null", "model: got null, expected one of resnet18"),
+        ("model=null", "model: got null, expected one of deeplabv3_mobilenet_v3_large"),
         ("experiment=null", "experiment: got null, "),
         ("dataset=zip", "set dataset.path="),
         ("train.epochs=abc", "train.epochs: got 'abc'"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from small_project import prepare
 
-from flows import models, processes, registry
+from flows import processes, registry, versions
 from flows.server import free_port
 from sightline.contract import dump_json
 from sightline.errors import SightlineError
@@ -67,24 +67,24 @@ def test_versions_are_promoted_by_the_rule_and_rolled_back(model: Path, tiny: Pa
     package(model, 0.61, spread=0.05)  # better, by less than the noise
     assert "registered: service v3, challenger: fitness 0.6100" in publish(model)
     assert aliases(tiny) == {"champion": "2", "challenger": "3"}
-    assert models.promote([]) == 1
+    assert versions.promote([]) == 1
     package(model, 0.9, images="b")
     assert publish(model) == "registered: service v4, challenger: tested on other images than v2, no comparison"
-    assert models.promote(["v4"]) == 1
-    assert models.promote(["4", "--force"]) == 0
+    assert versions.promote(["v4"]) == 1
+    assert versions.promote(["4", "--force"]) == 0
     assert aliases(tiny) == {"champion": "4"}
-    assert models.promote(["v4"]) == 0
+    assert versions.promote(["v4"]) == 0
 
-    assert models.rollback([]) == 0
+    assert versions.rollback([]) == 0
     assert aliases(tiny) == {"champion": "2"}
     assert publish(model) == "registered already: service v4"  # what was rolled back stays so
     assert aliases(tiny) == {"champion": "2"}
-    assert models.rollback([]) == 0
+    assert versions.rollback([]) == 0
     assert aliases(tiny) == {"champion": "1"}
     with pytest.raises(SightlineError, match=r"service: got no champion before v1, expected one to go back to"):
-        models.rollback([])
+        versions.rollback([])
     capsys.readouterr()
-    assert models.versions([]) == 0
+    assert versions.versions([]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "service v4: rolled back to v2",
         "service v3: " + client(tiny).get_model_version("service", "3").tags["sightline.decision"],
@@ -122,19 +122,19 @@ def test_a_registration_that_was_cut_short_is_completed(model: Path, tiny: Path,
 )
 def test_a_version_that_is_not_there(model: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(SightlineError, match=r"service: got no version, expected one: run `sightline publish`"):
-        models.promote(arguments)
+        versions.promote(arguments)
     package(model, 0.5)
     publish(model)
     with pytest.raises(SightlineError, match=message):
-        models.promote(arguments)
+        versions.promote(arguments)
 
 
 def test_without_mlflow_there_is_no_registry(tiny: Path) -> None:
     assert registry.register("service", tiny, "here") == "not registered: tracking.mlflow=false"
     with pytest.raises(SightlineError, match="set tracking=mlflow"):
-        models.rollback([])
+        versions.rollback([])
     with pytest.raises(SightlineError, match="set tracking=mlflow"):
-        models.compare([])
+        versions.compare([])
 
 
 FEW = {"hash": "a", "fitness_without": []}
