@@ -62,3 +62,10 @@ def test_normalisations_learn_where_retinanet_starts_from_scratch() -> None:
 def test_small_images_leave_the_size_as_it_is(arch: str) -> None:
     file, count = CLASSIFIERS[arch]
     assert parameters(file, 1000, arch=arch, imgsz=64) == count
+
+
+def test_mobilenetv3_s_statistics_keep_up_with_a_short_training() -> None:
+    from torch import nn
+
+    network = models.load(tiny_data.model("mobilenetv3"), ("a", "b")).build()  # type: ignore[attr-defined]
+    assert {module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
