@@ -203,17 +203,17 @@ def test_losses_are_taken_in_float32() -> None:
     [
         ("retinanet", "head.regression_head.conv.4.bias", "head.regression_head.conv.2.0.bias"),
         ("retinanet", "layer2.0.conv1.weight", "backbone.body.layer2.0.conv1.weight"),
+        ("retinanet", "backbone.fpn.inner_blocks.0.weight", "backbone.fpn.inner_blocks.0.0.weight"),
         ("ssd", "features.21.weight", "backbone.features.21.weight"),
         ("ssd", "features.24.weight", "backbone.extra.0.1.weight"),
     ],
 )
-def test_published_weights_are_taken_under_their_names(file: str, theirs: str, ours: str, tmp_path: Path) -> None:
+def test_published_weights_are_taken_under_their_names(file: str, theirs: str, ours: str) -> None:
     made = family(file, pretrained="weights.pt")
     torch.manual_seed(0)
     network = made.build()
     value = torch.rand_like(network.state_dict()[ours])
-    save({theirs: value}, tmp_path / "weights.pt")
-    start_from(network, tmp_path / "weights.pt", made.rename)
+    start_from(network, models.Weights({theirs: value}, "published"), made.rename)
     assert torch.equal(network.state_dict()[ours], value)
 
 

@@ -77,12 +77,11 @@ def test_every_head_sees_every_class(file: str, arch: str) -> None:
     assert len(segmenter.heads(network.eval(), torch.zeros(2, 3, SIDE, SIDE))) == 1  # type: ignore[attr-defined]
 
 
-def test_torchvisions_weights_fit_but_for_the_last_layers(tmp_path: Path) -> None:
+def test_torchvisions_weights_fit_but_for_the_last_layers() -> None:
     arch = "deeplabv3_mobilenet_v3_large"
     given = get_model(arch, weights=None, weights_backbone=None, aux_loss=True).state_dict()  # 21 classes
-    save(given, tmp_path / "w")
     network, segmenter = build("deeplabv3", arch), family("deeplabv3", arch)
-    shared.start_from(network, tmp_path / "w", segmenter.rename)  # type: ignore[attr-defined]
+    shared.start_from(network, models.Weights(given, "given"), segmenter.rename)  # type: ignore[attr-defined]
     other = {name for name, value in network.state_dict().items() if not torch.equal(value, given[name])}
     assert other == {f"{head}.4.{kind}" for head in ("classifier", "aux_classifier") for kind in ("weight", "bias")}
 
@@ -94,11 +93,10 @@ def test_torchvisions_weights_fit_but_for_the_last_layers(tmp_path: Path) -> Non
         ("deeplabv3", "deeplabv3_mobilenet_v3_large", "mobilenet_v3_large", "features.1.block.0.0.weight"),
     ],
 )
-def test_a_classifiers_weights_are_the_backbones(file: str, arch: str, backbone: str, key: str, tmp_path: Path) -> None:
+def test_a_classifiers_weights_are_the_backbones(file: str, arch: str, backbone: str, key: str) -> None:
     given = get_model(backbone, weights=None).state_dict()
-    save(given, tmp_path / "w")
     network, segmenter = build(file, arch), family(file, arch)
-    shared.start_from(network, tmp_path / "w", segmenter.rename)  # type: ignore[attr-defined]
+    shared.start_from(network, models.Weights(given, "given"), segmenter.rename)  # type: ignore[attr-defined]
     own = network.state_dict()
     assert torch.equal(own[f"backbone.{key.removeprefix('features.')}"], given[key])
 
