@@ -69,11 +69,11 @@ def train(paths: Paths, config: Config) -> stage.Metrics:
 
 def _check_labels(metadata: Mapping[str, Any], model: Model) -> None:
     """Refuses a model for another task than the dataset; outlines of objects are for `segment`, their boxes for `detect`."""
-    labelled_for, boxed = metadata["task"], metadata["objects"]
+    labelled_for = metadata["task"]
     if (model.task, labelled_for) == ("segment", "detect"):
-        if metadata["outlined"] == boxed:
+        if metadata["outlined"] == metadata["objects"]:
             return
-        labelled_for = f"detect, with outlines of {metadata['outlined']} of {boxed} objects"
+        labelled_for = f"detect, with outlines of {metadata['outlined']} of {metadata['objects']} objects"
     if labelled_for != model.task:
         raise SightlineError(
             f"model: {model.name} is for the task {model.task}, and the dataset is labelled for {labelled_for}: "

@@ -16,7 +16,7 @@ def test_a_description_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": "guess"}, "task 'guess', expected one of classify, detect"),
+        ({"task": "guess"}, "task 'guess', expected one of classify, multilabel, detect"),
         ({"colour": "red"}, "colour"),
         ({"input": {"height": 1}}, "fill"),
     ],
