@@ -59,8 +59,8 @@ def train(paths: Paths, config: Config) -> stage.Metrics:
                 progress.update(1, ", ".join(f"{name.removeprefix('train/')} {value:.3g}" for name, value in values.items()))
 
             family.fit(dataset, config.train, start=None, work=paths.work, out=out, on_epoch=on_epoch)
+        shutil.copyfile(paths.work / models.AUGMENTATION_FILE, paths.report / models.AUGMENTATION_FILE)
     family.describe(paths.model)
-    shutil.copyfile(paths.work / models.AUGMENTATION_FILE, paths.report / models.AUGMENTATION_FILE)
     samples = dataset.samples("val")
     evaluation = evaluate_checkpoint(paths.model, samples, "train: validation")
     write_report(paths.report, history, samples, evaluation, dataset.classes)

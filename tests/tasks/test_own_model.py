@@ -341,7 +341,7 @@ def test_contract_graph_of_a_detector_is_taken_before_its_nms(boxes: tuple[Datas
     images = torch.randint(0, 256, (3, config.imgsz, config.imgsz, 3), dtype=torch.uint8)
     with torch.inference_mode():
         for one, two in zip(first(images), second(images), strict=True):
-            torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-2)  # pixels
     again = finish(join(export_parts(second, family.description())), family.description())
     assert sum(node.op_type == "NonMaxSuppression" for node in again.graph.node) == 1
 
