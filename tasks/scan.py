@@ -267,8 +267,8 @@ def _scan_bytes(found: Scan, data: bytes, max_pixels: int, decode: bool) -> Scan
             return found._replace(code=code, got=got)
         found = found._replace(transparent=_is_transparent(image, found.mode))
     cells = grey
-    if min(grey.shape) >= CELL_PX:  # every other row tells as much, and is half the work
-        cells = np.asarray(Image.fromarray(grey[::2]).reduce((CELL_PX, CELL_PX // 2)))
+    if min(grey.shape) >= CELL_PX:  # every fourth row tells as much, and is a quarter of the work
+        cells = np.asarray(Image.fromarray(grey[::4]).reduce((CELL_PX, CELL_PX // 4)))
     seen = cells if min(cells.shape) >= 2 * LOOK else grey
     return found._replace(
         look=look_of(_upright(seen, found.orientation)),
@@ -354,15 +354,19 @@ def look_of(grey: NDArray[np.uint8]) -> bytes:
 
 
 def sharpness_of(grey: NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian in the middle of the image (Pech-Pacheco et al., 2000, ICPR 3, "Diatom autofocusing")."""
+    """Variance of the Laplacian in the middle of the image (Pech-Pacheco et al., 2000, ICPR 3, "Diatom autofocusing").
+
+    It is taken at every other row, which is half the work.
+    """
     top, left = max(0, (grey.shape[0] - SHARP_PX) // 2), max(0, (grey.shape[1] - SHARP_PX) // 2)
     middle = grey[top : top + SHARP_PX, left : left + SHARP_PX].astype(np.int16)
     if min(middle.shape) < 3:
         return float("nan")
-    laplacian = middle[:-2, 1:-1] + middle[2:, 1:-1]
-    laplacian += middle[1:-1, :-2]
-    laplacian += middle[1:-1, 2:]
-    laplacian -= middle[1:-1, 1:-1] << 2
+    rows = middle[1:-1:2]
+    laplacian = middle[:-2:2, 1:-1] + middle[2::2, 1:-1]
+    laplacian += rows[:, :-2]
+    laplacian += rows[:, 2:]
+    laplacian -= rows[:, 1:-1] << 2
     values = laplacian.astype(np.float32).ravel()
     return float(np.dot(values, values)) / len(values) - float(values.mean()) ** 2
 

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sightline.contract import Input
 from sightline.errors import SightlineError
+from sightline.preprocess import decode, prepare
 from tasks import schema
+from tasks.tables import Sample
 
 MEAN: Final = (0.485, 0.456, 0.406)  # of ImageNet's training images, RGB, 0-1: what pretrained weights expect
 STD: Final = (0.229, 0.224, 0.225)
@@ -23,6 +27,12 @@ def shares(recipe: schema.Train, names: Sequence[str]) -> dict[str, float]:
     if outside:
         raise SightlineError(f"train.augment.{outside[0]}: got {recipe.augment[outside[0]]}, expected 0-1")
     return {name: recipe.augment.get(name, 0.0) for name in names}
+
+
+def read(samples: Sequence[Sample], spec: Input) -> Tensor:
+    """The images as for evaluation, uint8 (N, 3, H, W) RGB."""
+    images = [prepare(decode(sample.path.read_bytes()), spec)[0] for sample in samples]
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
 class Normalise(nn.Module):

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from sightline.errors import MissingExtraError, SightlineError
-from tasks import augmentation_sheet, schema
+from tasks import augmentation_sheet, models, schema, tables
 from tasks.models import AUGMENTATION_FILE, DivergedError, OnEpoch, _ranks
 from tasks.models._torch import (
     batches_of,
@@ -32,8 +32,10 @@ from tasks.models._torch import (
     optimizer_of,
     save,
     seed_epoch,
+    start_from,
     within_memory,
 )
+from tasks.tables import Sample
 
 try:
     import pytorch_lightning as lightning
@@ -75,6 +77,38 @@ class Learning(ABC):
     @abstractmethod
     def losses(self, batch: Any) -> dict[str, Tensor]:
         """The losses of a batch on the network's device, scalars by name; their sum is minimised."""
+
+
+class Family(models.Family):
+    """A family that Lightning trains; it says how its network is built, and what that learns."""
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The network with random weights."""
+
+    @abstractmethod
+    def learning(self, network: nn.Module, samples: list[Sample], recipe: schema.Train) -> Learning:
+        """What `network` learns from the training split."""
+
+    def rename(self, name: str) -> str:
+        """The name in the network of a tensor of published weights."""
+        return name
+
+    def fit(
+        self,
+        dataset: tables.Dataset,
+        recipe: schema.Train,
+        *,
+        start: Path | None,
+        work: Path,
+        out: Path,
+        on_epoch: OnEpoch,
+    ) -> None:
+        seed_epoch(recipe.seed, 0)
+        network = self.build()
+        if weights := models.starting_weights(self.config, start):
+            start_from(network, weights, self.rename)
+        fit(self.learning(network, dataset.samples("train"), recipe), recipe, work=work, out=out, on_epoch=on_epoch)
 
 
 def fit(learning: Learning, recipe: schema.Train, *, work: Path, out: Path, on_epoch: OnEpoch) -> None:

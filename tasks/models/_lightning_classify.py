@@ -6,19 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from sightline.contract import Input
-from sightline.preprocess import decode, prepare
 from tasks import models, schema
 from tasks.models import _lightning
-from tasks.models._images import Normalise, Prepare, shares
-from tasks.models._torch import load_exactly, seed_epoch, start_from
-from tasks.tables import Dataset as Labelled
+from tasks.models._images import Normalise, Prepare, read, shares
+from tasks.models._torch import load_exactly
 from tasks.tables import Sample
 
 AUGMENT: Final = ("fliplr", "flipud", "crop", "jitter", "erasing")
@@ -27,30 +24,16 @@ SMALL_IMGSZ: Final = 64
 BALANCE: Final = ("none", "weights", "sampler")
 
 
-class Family(models.Family):
+class Family(_lightning.Family):
     """A classifier of torchvision; a family says how it is built."""
 
     @abstractmethod
     def build(self) -> nn.Module:
         """The network with random weights: float32 (N, 3, H, W), normalised, to logits float32 (N, C)."""
 
-    def fit(
-        self,
-        dataset: Labelled,
-        recipe: schema.Train,
-        *,
-        start: Path | None,
-        work: Path,
-        out: Path,
-        on_epoch: models.OnEpoch,
-    ) -> None:
-        seed_epoch(recipe.seed, 0)
-        network = self.build()
-        if weights := models.starting_weights(self.config, start):
-            start_from(network, weights)
-        samples, spec = dataset.samples("train"), self.description().input
-        learning = self.shared.learn(network, samples, spec, recipe, self.classes)
-        _lightning.fit(learning, recipe, work=work, out=out, on_epoch=on_epoch)
+    def learning(self, network: nn.Module, samples: list[Sample], recipe: schema.Train) -> _lightning.Learning:
+        learning: Learning = self.shared.learn(network, samples, self.description().input, recipe, self.classes)
+        return learning
 
     def parts(self, weights: Path) -> models.Parts:
         network = self.build()
@@ -117,8 +100,7 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
     """A split in memory, decoded once: uint8 (3, H, W) RGB, augmented, and its row of `labels`."""
 
     def __init__(self, samples: Sequence[Sample], labels: Tensor, spec: Input, transform: v2.Transform) -> None:
-        images = [prepare(decode(sample.path.read_bytes()), spec)[0] for sample in samples]
-        self.images = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+        self.images = read(samples, spec)
         self.labels = labels
         self.transform = transform
 

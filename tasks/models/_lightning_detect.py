@@ -3,7 +3,6 @@
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -19,10 +18,8 @@ from torchvision.tv_tensors import Image as ImageTensor
 
 from sightline.contract import Input
 from sightline.preprocess import KERNELS, Placement, decode, prepare
-from tasks import augmentation_sheet, models, schema
+from tasks import augmentation_sheet, schema
 from tasks.models import _images, _lightning
-from tasks.models._torch import seed_epoch, start_from
-from tasks.tables import Dataset as Labelled
 from tasks.tables import Sample
 
 AUGMENT: Final = ("fliplr", "flipud", "iou_crop", "zoom_out", "photometric")
@@ -30,7 +27,7 @@ MIN_SIDE: Final = 1.0  # of a box that is learnt, pixels of the input
 HELD: Final = 2  # times the input's side: images are held no larger, which leaves crops their sharpness
 
 
-class Family(models.Family):
+class Family(_lightning.Family):
     """A detector of torchvision; a family says how it is built and cut into parts.
 
     Attributes:
@@ -51,33 +48,15 @@ class Family(models.Family):
     def heads(self, network: Any) -> tuple[nn.Module, ...]:
         """The modules of `network` whose outputs its losses read."""
 
-    def rename(self, name: str) -> str:
-        """The name here of a tensor of published weights."""
-        return name
-
     def images(self, samples: Sequence[Sample], recipe: schema.Train) -> "Images":
         """What is learnt from."""
         return Images(samples, self.description().input, recipe, self.background)
 
-    def fit(
-        self,
-        dataset: Labelled,
-        recipe: schema.Train,
-        *,
-        start: Path | None,
-        work: Path,
-        out: Path,
-        on_epoch: models.OnEpoch,
-    ) -> None:
-        seed_epoch(recipe.seed, 0)
-        network: Any = self.build()
-        if weights := models.starting_weights(self.config, start):
-            start_from(network, weights, self.rename)
+    def learning(self, network: Any, samples: list[Sample], recipe: schema.Train) -> _lightning.Learning:
         network.transform = Fixed(_images.Normalise(self.mean, self.std))
         for part in (network.backbone, *self.heads(network)):
             part.register_forward_hook(_cast)
-        learning = Learning(network, self.images(dataset.samples("train"), recipe), self.classes, self.background)
-        _lightning.fit(learning, recipe, work=work, out=out, on_epoch=on_epoch)
+        return Learning(network, self.images(samples, recipe), self.classes, self.background)
 
 
 class Learning(_lightning.Learning):

@@ -22,8 +22,7 @@ from tasks import models, schema
 from tasks.masks import IGNORE, read_ids
 from tasks.models import _lightning
 from tasks.models._images import Normalise, Prepare, shares
-from tasks.models._torch import load_exactly, seed_epoch, start_from
-from tasks.tables import Dataset as Labelled
+from tasks.models._torch import load_exactly
 from tasks.tables import Sample
 
 AUGMENT: Final = ("fliplr", "flipud", "scale", "jitter")
@@ -31,7 +30,7 @@ BALANCE: Final = ("none", "weights")
 LOSSES: Final = ("dice",)
 
 
-class Family(models.Family):
+class Family(_lightning.Family):
     """A segmentation network; a family says how it is built and what its heads give.
 
     Attributes:
@@ -43,44 +42,22 @@ class Family(models.Family):
     pools: bool = False
 
     @abstractmethod
-    def build(self) -> nn.Module:
-        """The network with random weights."""
-
-    @abstractmethod
     def heads(self, network: nn.Module, pixels: Tensor) -> tuple[Tensor, ...]:
         """Logits of `pixels`, float32 (N, 3, H, W), normalised: float32 (N, C, h, w), at a resolution of the head's own.
 
         The main head's come first; those of auxiliary heads follow where the network is in training mode.
         """
 
-    def rename(self, name: str) -> str:
-        """The name in this network of a tensor of pretrained weights."""
-        return name
-
-    def fit(
-        self,
-        dataset: Labelled,
-        recipe: schema.Train,
-        *,
-        start: Path | None,
-        work: Path,
-        out: Path,
-        on_epoch: models.OnEpoch,
-    ) -> None:
-        seed_epoch(recipe.seed, 0)
-        network = self.build()
+    def learning(self, network: nn.Module, samples: list[Sample], recipe: schema.Train) -> _lightning.Learning:
         keep_exact(network)
-        if weights := models.starting_weights(self.config, start):
-            start_from(network, weights, self.rename)
         spec = self.description().input
-        masked = MaskedImages(dataset.samples("train"), spec, augmentation(recipe, spec))
+        masked = MaskedImages(samples, spec, augmentation(recipe, spec))
         if self.pools and min(recipe.batch, len(masked)) < 2:
             raise SightlineError(
                 f"train.batch: got {recipe.batch} and {len(masked)} images, expected two at a time: "
                 f"{self.config.arch} normalises features pooled over the image"
             )
-        learning = Learning(self, network, masked, recipe)
-        _lightning.fit(learning, recipe, work=work, out=out, on_epoch=on_epoch)
+        return Learning(self, network, masked, recipe)
 
     def parts(self, weights: Path) -> models.Parts:
         network = self.build()

@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from sightline.contract import Input
 from sightline.errors import SightlineError
-from sightline.preprocess import decode, prepare
 from tasks import models, schema
 from tasks.models import _ultralytics
+from tasks.models._images import read
 from tasks.models._torch import load_exactly
 from tasks.tables import Dataset, Sample
 
@@ -51,8 +50,7 @@ class Images:
     """A split in memory, decoded once: uint8 (3, H, W) RGB, augmented, and its label."""
 
     def __init__(self, samples: list[Sample], spec: Input, transform: v2.Transform, classes: tuple[str, ...]) -> None:
-        images = [prepare(decode(sample.path.read_bytes()), spec)[0] for sample in samples]
-        self.images = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+        self.images = read(samples, spec)
         self.labels = torch.tensor([int(sample.labels[0]) for sample in samples])
         self.transform, self.classes = transform, classes
 

@@ -4,16 +4,15 @@ Section 6.3 of https://arxiv.org/abs/1905.02244. Its backbone has half of Mobile
 torchvision trains it from scratch; so the weights of the classifier do not fit.
 """
 
-from pathlib import Path
 from typing import ClassVar, Final
 
 from torch import nn
 from torchvision.models import get_model
 
 from sightline.errors import SightlineError
-from tasks import models, schema
-from tasks.models import _lightning_one_stage
-from tasks.tables import Dataset
+from tasks import schema
+from tasks.models import _lightning, _lightning_one_stage
+from tasks.tables import Sample
 
 TASKS: Final = ("detect",)
 ARCHITECTURES: Final = ("ssdlite320_mobilenet_v3_large",)
@@ -33,18 +32,9 @@ class Family(_lightning_one_stage.Family):
         network: nn.Module = get_model(self.config.arch, weights=None, weights_backbone=None, num_classes=classes)
         return network
 
-    def fit(
-        self,
-        dataset: Dataset,
-        recipe: schema.Train,
-        *,
-        start: Path | None,
-        work: Path,
-        out: Path,
-        on_epoch: models.OnEpoch,
-    ) -> None:
-        if min(recipe.batch, len(dataset.samples("train"))) < 2:
+    def learning(self, network: nn.Module, samples: list[Sample], recipe: schema.Train) -> _lightning.Learning:
+        if min(recipe.batch, len(samples)) < 2:
             raise SightlineError(
                 "train.batch: got one image at a time, expected at least 2: the last map is a pixel, which has no variance"
             )
-        super().fit(dataset, recipe, start=start, work=work, out=out, on_epoch=on_epoch)
+        return super().learning(network, samples, recipe)

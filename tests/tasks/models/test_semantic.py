@@ -21,7 +21,7 @@ from tasks.export import FILES
 from tasks.graph import export_parts, finish, join, write
 from tasks.models import _lightning_semantic as shared
 from tasks.models import fast_scnn
-from tasks.models._torch import save
+from tasks.models._torch import save, start_from
 from tasks.parity import MAX_ERROR
 from tasks.quantise import last_layers, quantise
 
@@ -81,7 +81,7 @@ def test_torchvisions_weights_fit_but_for_the_last_layers() -> None:
     arch = "deeplabv3_mobilenet_v3_large"
     given = get_model(arch, weights=None, weights_backbone=None, aux_loss=True).state_dict()  # 21 classes
     network, segmenter = build("deeplabv3", arch), family("deeplabv3", arch)
-    shared.start_from(network, models.Weights(given, "given"), segmenter.rename)  # type: ignore[attr-defined]
+    start_from(network, models.Weights(given, "given"), segmenter.rename)
     other = {name for name, value in network.state_dict().items() if not torch.equal(value, given[name])}
     assert other == {f"{head}.4.{kind}" for head in ("classifier", "aux_classifier") for kind in ("weight", "bias")}
 
@@ -96,7 +96,7 @@ def test_torchvisions_weights_fit_but_for_the_last_layers() -> None:
 def test_a_classifiers_weights_are_the_backbones(file: str, arch: str, backbone: str, key: str) -> None:
     given = get_model(backbone, weights=None).state_dict()
     network, segmenter = build(file, arch), family(file, arch)
-    shared.start_from(network, models.Weights(given, "given"), segmenter.rename)  # type: ignore[attr-defined]
+    start_from(network, models.Weights(given, "given"), segmenter.rename)
     own = network.state_dict()
     assert torch.equal(own[f"backbone.{key.removeprefix('features.')}"], given[key])
 
