@@ -5,7 +5,7 @@ import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,10 @@ from tasks.metrics import Measured
 from tasks.tables import Sample
 
 FITNESS: Final = "mAP50-95"
-COLUMNS: Final = ("mAP50", "mAP50-95", "metric/precision", "recall", "f1")
-PER_CLASS: Final = ("AP50",)
+COLUMNS: Final = ("mAP50", "mAP75", "mAP50-95", "metric/precision", "recall", "f1")
+PER_CLASS: Final = ("AP50", "AP50-95")
+IOUS: Final = np.linspace(0.5, 0.95, 10)
+"""What a detection must overlap its object by, in COCO."""
 RECALLS: Final = np.linspace(0, 1, 101)
 """Where COCO interpolates precision."""
 MAX_DET: Final = 100
@@ -29,8 +31,9 @@ class Average(Measured):
     """Average precision as COCO defines it.
 
     Attributes:
-        metrics: `mAP50`, `mAP50-95`, `precision`, `recall`, `f1`, `conf` and `AP50/<class>`, all 0-1.
-        curves: Precision at an IoU of 0.5, float64 (101,) at `RECALLS`, of each class that has an object.
+        metrics: `mAP50`, `mAP75`, `mAP50-95`, `precision`, `recall`, `f1`, `conf`, `AP50/<class>` and `AP50-95/<class>`, all
+            0-1.
+        curves: Precision, float64 (10, 101) at `IOUS` and `RECALLS`, of each class that has an object.
     """
 
     curves: dict[str, NDArray[np.float64]]
@@ -76,12 +79,15 @@ def average(
         evaluation = _run_pycocotools(samples, found, len(classes), outlines)
     precision = evaluation.eval["precision"][:, :, :, 0, 0]  # (IoU, recall, class), -1 where the class has no object
     present = [index for index in range(len(classes)) if precision[0, 0, index] >= 0]
-    curves = {classes[index]: precision[0, :, index] for index in present}
+    curves = {classes[index]: precision[:, :, index] for index in present}
+    average = precision[:, :, present].mean(axis=(1, 2)) if present else np.zeros(len(IOUS))
     metrics = {
-        "mAP50": float(precision[0][:, present].mean()) if present else 0.0,
-        "mAP50-95": float(precision[:, :, present].mean()) if present else 0.0,
+        "mAP50": float(average[0]),
+        "mAP75": float(average[5]),
+        "mAP50-95": float(average.mean()),
         **_best_f1(evaluation),
-        **{f"AP50/{name}": float(curve.mean()) for name, curve in curves.items()},
+        **{f"AP50/{name}": float(curve[0].mean()) for name, curve in curves.items()},
+        **{f"AP50-95/{name}": float(curve.mean()) for name, curve in curves.items()},
     }
     return Average(metrics, curves)
 
@@ -152,37 +158,55 @@ def _best_f1(evaluation: Any) -> dict[str, float]:
     }
 
 
+class Match(NamedTuple):
+    """An object and what was found there, as `matches` pairs them.
+
+    Attributes:
+        truth: Its number in the sample; None where nothing is: a false alarm.
+        found: The detection's number; None where there is none: the object is missed.
+    """
+
+    truth: int | None
+    found: int | None
+
+
+def matches(sample: Sample, result: Detections, conf: float, iou: float = 0.5, outlines: Outlines | None = None) -> list[Match]:
+    """Pairs an image's objects with the detections of at least `conf`.
+
+    Best score first, a detection takes the free object that it overlaps most, of whatever class, from `iou` on. Crowd regions
+    and difficult objects do not count, nor do the detections on them. With `outlines` overlaps are those of masks.
+    """
+    if outlines is None:
+        overlaps = box_iou(sample.boxes, result.boxes.astype(np.float64))
+    else:
+        overlaps = mask_iou(outlines, sample.width, sample.height)
+    taken = np.zeros(len(sample.boxes), bool)
+    skipped = sample.crowd | sample.difficult
+    pairs = []
+    for index in np.flatnonzero(result.scores >= conf).tolist():
+        free = np.where(taken, 0.0, overlaps[:, index])
+        best = int(np.argmax(free)) if len(free) else -1
+        if best < 0 or free[best] < iou:
+            pairs.append(Match(None, index))
+        elif not skipped[best]:
+            taken[best] = True
+            pairs.append(Match(best, index))
+    return pairs + [Match(index, None) for index in np.flatnonzero(~taken & ~skipped).tolist()]
+
+
 def confusion(
     samples: Sequence[Sample],
     found: Sequence[Detections],
     classes: int,
     conf: float,
-    iou: float = 0.5,
     outlines: Sequence[Outlines] | None = None,
 ) -> NDArray[np.int64]:
-    """Counts int64 (C + 1, C + 1) of (true, predicted) at the threshold `conf`; the last row and column are the background.
-
-    Best score first, a detection takes the free object that it overlaps most, of whatever class, from `iou` on. Crowd regions
-    and difficult objects do not count, nor do the detections on them. With `outlines` overlaps are those of masks.
-    """
+    """Counts int64 (C + 1, C + 1) of (true, predicted) as `matches` pairs them; the last row and column are the background."""
     matrix = np.zeros((classes + 1, classes + 1), np.int64)
-    for number, (sample, result) in enumerate(zip(samples, found, strict=True)):
-        if outlines is None:
-            overlaps = box_iou(sample.boxes, result.boxes.astype(np.float64))
-        else:
-            overlaps = mask_iou(outlines[number], sample.width, sample.height)
-        taken = np.zeros(len(sample.boxes), bool)
-        skipped = sample.crowd | sample.difficult
-        for index in np.flatnonzero(result.scores >= conf):
-            free = np.where(taken, 0.0, overlaps[:, index])
-            best = int(np.argmax(free)) if len(free) else -1
-            if best < 0 or free[best] < iou:
-                matrix[classes, result.labels[index]] += 1
-            elif not skipped[best]:
-                taken[best] = True
-                matrix[sample.labels[best], result.labels[index]] += 1
-        for label in sample.labels[~taken & ~skipped]:
-            matrix[label, classes] += 1
+    for image, (sample, result) in enumerate(zip(samples, found, strict=True)):
+        for truth, index in matches(sample, result, conf, outlines=outlines[image] if outlines is not None else None):
+            row = classes if truth is None else int(sample.labels[truth])
+            matrix[row, classes if index is None else int(result.labels[index])] += 1
     return matrix
 
 

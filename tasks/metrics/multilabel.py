@@ -1,4 +1,4 @@
-"""Multi-label classification: average precision and f1, by torchmetrics."""
+"""Multi-label classification: average precision, f1 and calibration, by torchmetrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from sightline.postprocess.multilabel import Labels
 from tasks.metrics import Measured
+from tasks.metrics.classify import BINS
 from tasks.tables import Sample
 
 FITNESS: Final = "mAP"
-COLUMNS: Final = ("mAP", "f1", "precision", "recall", "exact_match")
+COLUMNS: Final = ("mAP", "f1", "metric/precision", "recall", "exact_match", "calibration_error")
 PER_CLASS: Final = ("AP",)
 THRESHOLD: Final = 0.5
 """Above it a class counts as found, where scores do not count themselves."""
@@ -24,7 +25,9 @@ class Precisions(Measured):
 
     Attributes:
         metrics: `mAP`, the mean of `AP/<class>` over the classes that a sample shows; `f1`, `precision` and `recall` over all
-            labels together, and `exact_match`, the share of samples with all classes right, at `THRESHOLD`.
+            labels together, and `exact_match`, the share of samples with all classes right, at `THRESHOLD`; and
+            `calibration_error`, the mean distance between a score and how often it is right, over all labels together, as of
+            classification.
         truth: bool (M, C).
         scores: float32 (M, C), 0-1.
     """
@@ -38,6 +41,7 @@ def measure(samples: Sequence[Sample], found: Sequence[Labels], classes: Sequenc
     import torch
     from torchmetrics.functional.classification import (
         binary_average_precision,
+        binary_calibration_error,
         binary_f1_score,
         binary_precision,
         binary_recall,
@@ -62,6 +66,7 @@ def measure(samples: Sequence[Sample], found: Sequence[Labels], classes: Sequenc
         "precision": float(binary_precision(*flat, threshold=THRESHOLD)),
         "recall": float(binary_recall(*flat, threshold=THRESHOLD)),
         "exact_match": float(multilabel_exact_match(*pair, num_labels=len(classes), threshold=THRESHOLD)),
+        "calibration_error": float(binary_calibration_error(*flat, n_bins=BINS)),
         **{f"AP/{name}": value for name, value in shown.items()},
     }
     return Precisions(metrics, truth, scores)

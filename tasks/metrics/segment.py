@@ -10,8 +10,10 @@ from tasks.shapes import rle_of
 from tasks.tables import Sample
 
 FITNESS: Final = "mAP50-95"
-COLUMNS: Final = ("mAP50", "mAP50-95", "metric/precision", "recall", "f1", "box_mAP50", "box_mAP50-95")
-PER_CLASS: Final = ("AP50",)
+COLUMNS: Final = (
+    "mAP50", "mAP75", "mAP50-95", "metric/precision", "recall", "f1", "box_mAP50", "box_mAP75", "box_mAP50-95",
+)  # fmt: skip
+PER_CLASS: Final = ("AP50", "AP50-95")
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class MaskAverage(Average):
     """Average precision of masks as COCO defines it, under the names that a detector's boxes have.
 
     Attributes:
-        metrics: As a detector's; and that of the boxes, `box_mAP50` and `box_mAP50-95`.
+        metrics: As a detector's; and that of the boxes, `box_mAP50`, `box_mAP75` and `box_mAP50-95`.
         outlines: The masks of each sample.
     """
 
@@ -37,5 +39,5 @@ def measure(samples: Sequence[Sample], found: Sequence[Segments], classes: Seque
         for sample, result in zip(samples, found, strict=True)
     ]
     masks, boxes = average(samples, found, classes, outlines), average(samples, found, classes)
-    of_boxes = {f"box_{name}": boxes.metrics[name] for name in ("mAP50", "mAP50-95")}
+    of_boxes = {f"box_{name}": boxes.metrics[name] for name in ("mAP50", "mAP75", "mAP50-95")}
     return MaskAverage({**masks.metrics, **of_boxes}, masks.curves, outlines)

@@ -5,7 +5,7 @@ What an evaluation shows is one file a task, found by the task's name: `draw(sam
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,6 +18,22 @@ from tasks.tables import Sample
 
 SHOWN: Final = 8
 """Images in a picture of predictions."""
+WORST_FILE: Final = "worst_errors.png"
+"""The mistakes that a model is surest of; not written where it makes none."""
+
+
+class Picture(NamedTuple):
+    """One of a gallery.
+
+    Attributes:
+        image: uint8 (H, W, 3) RGB.
+        title: What stands above it.
+        is_right: The title is red where it is not.
+    """
+
+    image: NDArray[np.uint8]
+    title: str
+    is_right: bool = False
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -37,7 +53,7 @@ def losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def evaluation(result: Evaluation, samples: Sequence[Sample], classes: Sequence[str], report: Path) -> None:
-    """What there is to see of an evaluation: confusion_matrix.png, predictions.png, and the task's own."""
+    """What there is to see of an evaluation: predictions.png, `WORST_FILE` where there are errors, and the task's own."""
     variants.load("plots", result.task, "model.task").draw(samples, result.predictions, result.measured, classes, report)
 
 
@@ -77,6 +93,27 @@ def trials(fitness: Sequence[float], path: Path) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
+    save(figure, path)
+
+
+def gallery(pictures: Sequence[Picture], columns: int, side: float, path: Path) -> None:
+    """Pictures with their titles, row by row.
+
+    Args:
+        pictures: At least one.
+        columns: Pictures in a row.
+        side: Of a picture, inches.
+        path: The PNG.
+    """
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(side * columns, (side + 0.3) * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, picture in zip(grid.flat, pictures, strict=False):
+        axes.imshow(picture.image)
+        axes.set_title(picture.title, color="black" if picture.is_right else "red", fontsize="x-small", wrap=True)
     save(figure, path)
 
 

@@ -3,36 +3,33 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from sightline.postprocess.classify import Classification
 from sightline.preprocess import decode
 from tasks.metrics.classify import Accuracy
-from tasks.plots import SHOWN, confusion_matrix, save, spread
+from tasks.plots import SHOWN, WORST_FILE, Picture, confusion_matrix, gallery, spread
 from tasks.tables import Sample
 
 
 def draw(
     samples: Sequence[Sample], found: Sequence[Classification], measured: Accuracy, classes: Sequence[str], report: Path
 ) -> None:
-    """Writes confusion_matrix.png and predictions.png."""
+    """Writes confusion_matrix.png, predictions.png, and the mistakes of the greatest confidence."""
     confusion_matrix(measured.confusion, classes, report / "confusion_matrix.png")
-    classifications(samples, found, classes, report / "predictions.png")
+    wrong = [index for index, (sample, result) in enumerate(zip(samples, found, strict=True)) if not _is_right(sample, result)]
+    wrong.sort(key=lambda index: -float(found[index].scores[0]))
+    chosen = {"predictions.png": spread(len(samples), 4 * SHOWN), WORST_FILE: wrong[: 4 * SHOWN]}
+    for name, indices in chosen.items():
+        if indices:
+            pictures = [_picture(samples[index], found[index], classes) for index in indices]
+            gallery(pictures, SHOWN, 1.6, report / name)
 
 
-def classifications(samples: Sequence[Sample], found: Sequence[Classification], classes: Sequence[str], path: Path) -> None:
-    """Images with what they were taken for; mistakes in red, with what is true."""
-    chosen = spread(len(samples), 4 * SHOWN)
-    columns = min(SHOWN, len(chosen))
-    rows = -(-len(chosen) // columns)
-    figure = Figure(figsize=(1.6 * columns, 1.9 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, index in zip(grid.flat, chosen, strict=False):
-        truth, result = int(samples[index].labels[0]), found[index]
-        guess = int(result.labels[0])
-        axes.imshow(decode(samples[index].path.read_bytes()))
-        text = f"{classes[guess]} {result.scores[0]:.2f}" + (f"\ntrue: {classes[truth]}" if guess != truth else "")
-        axes.set_title(text, color="black" if guess == truth else "red", fontsize="x-small")
-    save(figure, path)
+def _is_right(sample: Sample, result: Classification) -> bool:
+    return int(sample.labels[0]) == int(result.labels[0])
+
+
+def _picture(sample: Sample, result: Classification, classes: Sequence[str]) -> Picture:
+    """An image with what it was taken for, and with what is true where that is another class."""
+    text, is_right = f"{classes[int(result.labels[0])]} {result.scores[0]:.2f}", _is_right(sample, result)
+    title = text if is_right else f"{text}\ntrue: {classes[int(sample.labels[0])]}"
+    return Picture(decode(sample.path.read_bytes()), title, is_right)

@@ -3,21 +3,29 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from sightline.postprocess.multilabel import Labels
 from sightline.preprocess import decode
 from tasks.metrics.multilabel import THRESHOLD, Precisions
-from tasks.plots import SHOWN, save, spread
+from tasks.plots import SHOWN, WORST_FILE, Picture, gallery, save, spread
 from tasks.tables import Sample
 
 
 def draw(
     samples: Sequence[Sample], found: Sequence[Labels], measured: Precisions, classes: Sequence[str], report: Path
 ) -> None:
-    """Writes precision_recall.png and predictions.png."""
+    """Writes precision_recall.png, predictions.png, and the images with the scores that are furthest from the truth."""
     _precision_recall(measured, classes, report / "precision_recall.png")
-    _predictions(samples, measured, classes, report / "predictions.png")
+    wrong = np.flatnonzero(((measured.scores > THRESHOLD) != measured.truth).any(axis=1))
+    far = np.abs(measured.scores - measured.truth).max(axis=1)
+    worst = wrong[np.argsort(-far[wrong], kind="stable")].tolist()
+    for name, indices in {"predictions.png": spread(len(samples), 2 * SHOWN), WORST_FILE: worst[: 2 * SHOWN]}.items():
+        if indices:
+            pictures = [_picture(samples[each], measured.scores[each], measured.truth[each], classes) for each in indices]
+            gallery(pictures, SHOWN // 2, 2.6, report / name)
 
 
 def _precision_recall(measured: Precisions, classes: Sequence[str], path: Path) -> None:
@@ -37,23 +45,12 @@ def _precision_recall(measured: Precisions, classes: Sequence[str], path: Path) 
     save(figure, path)
 
 
-def _predictions(samples: Sequence[Sample], measured: Precisions, classes: Sequence[str], path: Path) -> None:
-    """Images with the classes that were found; red where one is too many or missing, which are named."""
-    chosen = spread(len(samples), 2 * SHOWN)
-    columns = min(SHOWN // 2, len(chosen))
-    rows = -(-len(chosen) // columns)
-    figure = Figure(figsize=(2.6 * columns, 2.6 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, index in zip(grid.flat, chosen, strict=False):
-        is_found, is_true = measured.scores[index] > THRESHOLD, measured.truth[index]
-        names = [
-            f"{'not ' if not true else 'missed ' if not got else ''}{name}"
-            for name, got, true in zip(classes, is_found, is_true, strict=True)
-            if got or true
-        ]
-        axes.imshow(decode(samples[index].path.read_bytes()))
-        is_right = bool((is_found == is_true).all())
-        axes.set_title(", ".join(names) or "no class", color="black" if is_right else "red", fontsize="x-small", wrap=True)
-    save(figure, path)
+def _picture(sample: Sample, scores: NDArray[np.float32], truth: NDArray[np.bool_], classes: Sequence[str]) -> Picture:
+    """An image with the classes that were found; those that are too many or missing are named."""
+    names = [
+        f"{'not ' if not true else 'missed ' if not got else ''}{name}"
+        for name, got, true in zip(classes, scores > THRESHOLD, truth, strict=True)
+        if got or true
+    ]
+    is_right = bool(((scores > THRESHOLD) == truth).all())
+    return Picture(decode(sample.path.read_bytes()), ", ".join(names) or "no class", is_right)

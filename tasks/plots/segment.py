@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from sightline.postprocess.segment import Segments
 from sightline.preprocess import decode
 from tasks.masks import decode_rle
-from tasks.metrics.detect import confusion
 from tasks.metrics.segment import MaskAverage
-from tasks.plots import confusion_matrix
-from tasks.plots.detect import detections, precision_recall, shown
+from tasks.plots.detect import detections, figures, shown
 from tasks.tables import Sample
 
 OPACITY: Final = 0.5
@@ -23,11 +21,9 @@ OPACITY: Final = 0.5
 def draw(
     samples: Sequence[Sample], found: Sequence[Segments], measured: MaskAverage, classes: Sequence[str], report: Path
 ) -> None:
-    """Writes confusion_matrix.png, precision_recall.png and predictions.png."""
+    """Writes confusion_matrix.png, precision_recall.png, predictions.png and the worst errors."""
     conf = measured.metrics["conf"]
-    matrix = confusion(samples, found, len(classes), conf, outlines=measured.outlines)
-    confusion_matrix(matrix, [*classes, "background"], report / "confusion_matrix.png")
-    precision_recall(measured.curves, report / "precision_recall.png")
+    figures(samples, found, measured, classes, report, measured.outlines)
     truth, guesses = [], []
     for sample, result, outlines in zip(shown(samples), shown(found), shown(measured.outlines), strict=True):
         image = decode(sample.path.read_bytes())

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sightline.postprocess.classify import Classification
 from sightline.postprocess.detect import Detections
 from sightline.postprocess.semantic import ClassMap
 from sightline.preprocess import Placement
@@ -104,8 +105,10 @@ def test_agrees_with_pycocotools_from_files(tmp_path: Path) -> None:
         evaluation.accumulate()
         evaluation.summarize()
     result = detect.measure(samples, results, NAMES).metrics
-    assert (result["mAP50-95"], result["mAP50"]) == (pytest.approx(evaluation.stats[0]), pytest.approx(evaluation.stats[1]))
-    assert 0 < result["mAP50-95"] < result["mAP50"]
+    for index, name in enumerate(("mAP50-95", "mAP50", "mAP75")):
+        assert result[name] == pytest.approx(evaluation.stats[index], abs=1e-6)
+    assert 0 < result["mAP75"] < result["mAP50-95"] < result["mAP50"]
+    assert np.mean([result["AP50-95/a"], result["AP50-95/b"]]) == pytest.approx(result["mAP50-95"])
 
 
 def test_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,8 +124,28 @@ def test_confusion_matrix_counts_each_object_once() -> None:
 
 
 def test_classification() -> None:
-    result = classify.accuracy(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]), 3)
-    assert result == {"accuracy_top1": 0.75, "f1": pytest.approx((2 / 3 + 2 / 3 + 1) / 3)}
+    result = classify.accuracy(np.array([0, 0, 1, 2]), np.eye(3, dtype=np.float32)[[0, 1, 1, 2]])
+    assert result == {
+        "accuracy_top1": 0.75,
+        "precision": pytest.approx((1 + 1 / 2 + 1) / 3),
+        "recall": pytest.approx((1 / 2 + 1 + 1) / 3),
+        "f1": pytest.approx((2 / 3 + 2 / 3 + 1) / 3),
+        "calibration_error": pytest.approx(0.25),  # sure of four, right in three
+    }
+
+
+def test_calibration_error_is_the_mean_distance_of_the_bins() -> None:
+    sure = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]], np.float32)
+    result = classify.accuracy(np.array([0, 1, 1, 1]), sure)
+    assert result["calibration_error"] == pytest.approx((abs(0.9 - 0.5) + abs(0.6 - 1.0)) / 2)
+
+
+def test_the_true_class_among_five_counts_as_top5() -> None:
+    descending = np.array([0.3, 0.25, 0.2, 0.1, 0.09, 0.04, 0.02], np.float32)
+    samples = [sample([], [label]) for label in (0, 4, 5)]
+    guess = Classification(np.arange(5), descending[:5])
+    result = classify.measure(samples, [guess] * 3, tuple("abcdefg"))
+    assert (result.metrics["accuracy_top1"], result.metrics["accuracy_top5"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
 
 
 def test_pixels_are_counted_at_the_masks_resolution_and_ignored_ones_are_not(tmp_path: Path) -> None:
