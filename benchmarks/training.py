@@ -183,18 +183,18 @@ def bare_epochs(network: Any, data: Any, recipe: Any, epochs: int) -> list[float
     import torch
     from torch.utils.data import DataLoader
 
-    from tasks.models._lightning_classify import Normalise
-    from tasks.models._torch import deterministic, is_bf16, keep_freed_memory, optimizer_of
+    from tasks.models._images import Normalise
+    from tasks.models._torch import deterministic, dtype_of, keep_freed_memory, optimizer_of
 
     keep_freed_memory()
-    bf16 = is_bf16(recipe, torch.device("cpu"))
+    dtype = dtype_of(recipe, torch.device("cpu"))
     network.train().to(memory_format=torch.channels_last)
     optimizer, normalise, times = optimizer_of(network, recipe), Normalise(), [time.perf_counter()]
     with deterministic():
         for _ in range(epochs):
             for images, labels in DataLoader(data, recipe.batch, shuffle=True, drop_last=True):
                 optimizer.zero_grad()
-                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
                     logits = network(normalise(images).contiguous(memory_format=torch.channels_last))
                 torch.nn.functional.cross_entropy(logits.float(), labels).backward()
                 optimizer.step()
@@ -207,7 +207,7 @@ def lightning_epochs(network: Any, data: Any, recipe: Any, work: Path) -> list[f
     from tasks.models import _lightning, _lightning_classify
 
     times: list[float] = []
-    learning = _lightning_classify.Learning(network, data)
+    learning = _lightning_classify.Learning(network, data, tuple(map(str, range(CLASSES))), "none")
     work.mkdir()
     _lightning.fit(learning, recipe, work=work, out=work / "weights.pt", on_epoch=lambda *_: times.append(time.perf_counter()))
     return times

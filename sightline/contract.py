@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from sightline.errors import SightlineError
+from sightline.errors import NotAvailableError, SightlineError
 
 Task = Literal["classify", "multilabel", "detect", "semantic", "segment"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -59,11 +59,29 @@ class Input:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file of a model folder, named relative to it."""
+    """One file of a model folder, named relative to it.
+
+    Attributes:
+        path: Its name.
+        sha256: Of its bytes, hexadecimal.
+        size_bytes: How many there are.
+        weights: The file beside it with its weights, where the format has two (OpenVINO's IR).
+    """
 
     path: str
     sha256: str
     size_bytes: int
+    weights: "ModelFile | None" = None
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "ModelFile":
+        """Builds an entry from the parsed JSON; unknown keys are refused."""
+        weights = data.get("weights")
+        return cls(**{**data, "weights": cls.from_json(weights) if weights else None})
+
+    def all(self) -> "tuple[ModelFile, ...]":
+        """The file, and its weights' file."""
+        return (self, *(self.weights.all() if self.weights else ()))
 
 
 @dataclass(frozen=True)
@@ -89,8 +107,8 @@ class ModelDescription:
         iou: The IoU above which NMS drops the weaker box (detectors).
         max_det: K, the number of padded detections (detectors).
         licence: SPDX identifier of the model's licence.
-        files: The ONNX file of each precision.
-        calibration: What the INT8 file was calibrated on.
+        files: By precision the ONNX file; by `openvino-int8` OpenVINO's IR.
+        calibration: What the INT8 files were calibrated on.
     """
 
     name: str
@@ -134,29 +152,31 @@ class ModelDescription:
         data["input"] = Input(**{**data["input"], "fill": tuple(data["input"]["fill"])})
         data["classes"] = tuple(data["classes"])
         data["outputs"] = tuple(data["outputs"])
-        data["files"] = {name: ModelFile(**file) for name, file in data["files"].items()}
+        data["files"] = {name: ModelFile.from_json(file) for name, file in data["files"].items()}
         data["calibration"] = Calibration(**data["calibration"]) if data.get("calibration") else None
         return cls(**data)
 
-    def file(self, folder: Path, precision: str) -> Path:
-        """The path of the ONNX file of `precision`, after its checksum was compared.
+    def file(self, folder: Path, name: str) -> Path:
+        """The path of one of `files`, after its checksum was compared, and that of its weights.
 
         Raises:
-            SightlineError: There is no such file, or it is not the one that was described.
+            NotAvailableError: There is no such file.
+            SightlineError: It is not the one that was described.
         """
-        if precision not in self.files:
-            raise SightlineError(
-                f"{folder}: no file of precision {precision}, got {', '.join(self.files) or 'none'}: export it first"
+        if name not in self.files:
+            raise NotAvailableError(
+                f"{folder}: no file {name}, got {', '.join(self.files) or 'none'}: see parity.json, and export.precisions"
             )
-        path = folder / self.files[precision].path
-        if not path.is_file() or sha256_of(path) != self.files[precision].sha256:
-            raise SightlineError(f"{path}: not the file that {MODEL_FILE} describes: export or package the model again")
-        return path
+        for file in self.files[name].all():
+            path = folder / file.path
+            if not path.is_file() or sha256_of(path) != file.sha256:
+                raise SightlineError(f"{path}: not the file that {MODEL_FILE} describes: export or package the model again")
+        return folder / self.files[name].path
 
 
-def describe_file(path: Path) -> ModelFile:
+def describe_file(path: Path, weights: Path | None = None) -> ModelFile:
     """The entry of `path` in a model description."""
-    return ModelFile(path.name, sha256_of(path), path.stat().st_size)
+    return ModelFile(path.name, sha256_of(path), path.stat().st_size, describe_file(weights) if weights else None)
 
 
 def sha256_of(path: Path) -> str:

@@ -17,7 +17,11 @@ class AnswerIsNo(SightlineError):
     exit_code = 1
 
 
-class MissingExtraError(SightlineError):
+class NotAvailableError(SightlineError):
+    """An engine cannot run here, or not this model: a library, a provider, arithmetic or a file is not there."""
+
+
+class MissingExtraError(NotAvailableError):
     """An optional library is not installed."""
 
     def __init__(self, library: str, extra: str) -> None:

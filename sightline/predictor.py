@@ -30,8 +30,8 @@ class Predictor:
 
     Args:
         folder: A packaged folder, or, with a candidate, any model folder.
-        candidate: `<engine>-<precision>`, e.g. `onnxruntime-cpu-int8`; None takes the one that the manifest names.
-        threads: Threads of one inference.
+        candidate: Its name, e.g. `onnxruntime-cpu-int8`; None takes the one that the manifest names.
+        threads: Threads of one inference; the candidate's own if not given.
         package: Where the engines' modules are.
 
     Raises:
@@ -40,7 +40,7 @@ class Predictor:
     """
 
     def __init__(
-        self, folder: Path, candidate: str | None = None, threads: int = 1, package: str = "sightline.engines"
+        self, folder: Path, candidate: str | None = None, threads: int | None = None, package: str = "sightline.engines"
     ) -> None:
         self.candidate = candidate or read_manifest(folder)["candidate"]
         self.engine = engines.load(self.candidate, folder, threads, package)

@@ -1,17 +1,16 @@
 """benchmark: every candidate measured in a process of its own: latency, memory, size, and the task's own accuracy."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from sightline.contract import ModelDescription
+from sightline.engines import Candidate
 from sightline.errors import SightlineError
 from tasks import benchmark_report, engines, gates, machine, schema, stage
 from tasks.draw import draw
-from tasks.isolation import run_isolated
 from tasks.measure import Job
-from tasks.models import WEIGHTS_FILE
-from tasks.progress import Progress
+from tasks.rounds import Contender, measure
 from tasks.tables import Dataset
 
 REFERENCE: Final = "pytorch-fp32"
@@ -47,60 +46,63 @@ def benchmark(paths: Paths, config: Config) -> dict[str, float]:
         )
     description = ModelDescription.read(paths.exported)
     requests = draw(gates.samples(Dataset.read(paths.raw, paths.dataset), paths.champion), REQUEST_IMAGES)
-    names = list(dict.fromkeys([REFERENCE, *config.hardware.candidates]))
-    rows: list[dict[str, Any]] = []
-    with Progress("benchmark", len(names), "candidates") as progress:
-        for name in names:
-            rows.append(_measure(name, description, [str(sample.path) for sample in requests], paths, config))
-            progress.update(note=" ".join(f"{key} {rows[-1][key]}" for key in ("candidate", "status")))
-    _add_drop(rows)
+    images = [str(sample.path) for sample in requests]
+    contenders = [_contender(candidate, description, images, paths, config) for candidate in candidates(config.hardware)]
+    measure(contenders)
+    rows = [each.row for each in contenders]
+    _compare(rows, config.hardware.price_per_hour)
     paths.report.mkdir()
     benchmark_report.write(paths.report, {"machine": here, "task": description.task, "model": description.name, "rows": rows})
     return {f"{row['candidate']}/{key}": row[key] for row in rows if row["status"] == "ok" for key in KEY_FIGURES}
 
 
-def _measure(name: str, description: ModelDescription, images: list[str], paths: Paths, config: Config) -> dict[str, Any]:
-    """The row of one candidate."""
-    engine, _, precision = name.rpartition("-")
-    shipped = not (Path(engines.__path__[0]) / f"{engine.replace('-', '_')}.py").is_file()
+def candidates(hardware: schema.Hardware) -> list[Candidate]:
+    """What is measured, the reference first; each candidate with each number of threads, references with the least."""
+    asked = [Candidate.parse(name) for name in dict.fromkeys([REFERENCE, *hardware.candidates])]
+    numbers = sorted(set(hardware.threads))
+    return [each._replace(threads=threads) for each in asked for threads in (numbers if _is_shipped(each) else numbers[:1])]
+
+
+def _is_shipped(candidate: Candidate) -> bool:
+    return not (Path(engines.__path__[0]) / f"{candidate.engine.replace('-', '_')}.py").is_file()
+
+
+def _contender(
+    candidate: Candidate, description: ModelDescription, images: list[str], paths: Paths, config: Config
+) -> Contender:
+    """A candidate with what its row says before it is measured."""
+    shipped = _is_shipped(candidate)
     row: dict[str, Any] = {
-        "candidate": name,
-        "engine": engine,
-        "precision": precision,
+        "candidate": str(candidate),
+        "engine": candidate.engine,
+        "precision": candidate.precision,
+        "threads": candidate.threads,
         "shipped": shipped,
         "licence": description.licence,
     }
-    if shipped and precision not in description.files:
-        return row | {"status": "not available", "message": f"no {precision} file was exported: see its parity.json"}
     job = Job(
-        candidate=name,
+        candidate=str(candidate),
         folder=str(paths.exported if shipped else paths.champion),
         package="sightline.engines" if shipped else engines.__name__,
-        threads=config.hardware.threads,
         conf=description.conf,
         images=images,
-        samples=config.benchmark.samples,
         warmup=config.benchmark.warmup,
         raw=str(paths.raw),
         dataset=str(paths.dataset),
         champion=str(paths.champion),
     )
-    result = run_isolated("tasks.measure", asdict(job), config.benchmark.timeout_s)
-    if result["status"] != "ok":
-        return row | result
-    file = paths.exported / description.files[precision].path if shipped else paths.champion / WEIGHTS_FILE
-    row |= {"status": "ok", "message": "", **result["figures"], "samples": job.samples, "facts": result["facts"]}
-    row["size_mb"] = round(file.stat().st_size / 1e6, 3)
-    # A detector's precision is not the precision of its arithmetic.
-    return row | {f"metric/{key}" if key in row else key: value for key, value in result["metrics"].items()}
+    return Contender(row, job, config.benchmark)
 
 
-def _add_drop(rows: list[dict[str, Any]]) -> None:
-    """Adds what each candidate loses against the reference, where both were measured."""
+def _compare(rows: list[dict[str, Any]], price_per_hour: float | None) -> None:
+    """Adds what each candidate loses against the reference, where both were measured, and what a million images cost."""
     reference = rows[0].get("fitness")
     for row in rows:
-        if reference is not None and row["status"] == "ok":
-            row["drop"] = round(reference - row["fitness"], 6) + 0.0  # no -0.0
+        if row["status"] == "ok":
+            if reference is not None:
+                row["drop"] = round(reference - row["fitness"], 6) + 0.0  # no -0.0
+            if price_per_hour is not None:
+                row["cost_per_million"] = round(price_per_hour / 3600 * 1e6 / row["throughput"], 4)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,14 @@ from tasks import metrics
 
 JSON_FILE: Final = "benchmark.json"
 COLUMNS: Final = (
-    "candidate", "engine", "precision", "shipped", "status", "message", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "throughput",
-    "rss_mb", "size_mb", "load_ms", "first_ms", "samples", "drop", "licence", "fitness",
+    "candidate", "engine", "precision", "threads", "shipped", "status", "message", "p50_ms", "p90_ms", "p95_ms", "p99_ms",
+    "throughput", "cpu_percent", "rss_mb", "size_mb", "load_ms", "first_ms", "energy_j", "bare_p50_ms", "streams",
+    "streams_images_s", "streams_rss_mb", "samples", "windows", "is_stable", "drop", "cost_per_million", "licence", "fitness",
 )  # fmt: skip
-READABLE: Final = ("p50_ms", "p95_ms", "p99_ms", "throughput", "rss_mb", "size_mb", "load_ms", "drop")
+READABLE: Final = (
+    "p50_ms", "p95_ms", "p99_ms", "throughput", "bare_p50_ms", "streams_images_s", "cpu_percent", "rss_mb", "size_mb",
+    "load_ms", "drop",
+)  # fmt: skip
 
 
 def write(folder: Path, table: Mapping[str, Any]) -> None:
@@ -52,13 +56,24 @@ def to_markdown(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
             "",
             *lines,
             "",
-            "Latency: bytes of an image file to its result, one request in flight, images of the validation split. "
-            "throughput: images/s. rss_mb: peak resident memory of the process. drop: loss of the metric to the reference.",
+            "Latency: bytes of an image file to its result, one request in flight, images of the validation split, of the last "
+            "three windows. Candidates took turns, a window each. throughput: images/s of the same. bare_p50_ms: the model "
+            "alone. streams_images_s: a session on each core, all busy. cpu_percent: 100 is one core. rss_mb: peak resident "
+            "memory of the process with one session. drop: loss of the metric to the reference.",
+            *_unstable(rows),
             "",
             f"Machine: {machine['name']}, {machine['memory_gb']} GB, governor {machine['governor'] or 'unknown'}, "
             f"{machine['system']}, Python {machine['python']}, {libraries}.",
             "",
         ]
+    )
+
+
+def _unstable(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is said of candidates whose windows did not come to agree."""
+    names = [row["candidate"] for row in rows if row["status"] == "ok" and not row["is_stable"]]
+    return ["", f"The windows of {', '.join(names)} still differed by more than 10 % at the end: the machine was busy."] * bool(
+        names
     )
 
 

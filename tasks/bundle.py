@@ -67,7 +67,9 @@ def write_documents(out: Path, manifest: Mapping[str, Any], data: Mapping[str, A
 def _values(manifest: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, str]:
     model, measurements = manifest["model"], manifest["measurements"]
     spec, calibration, task, classes = model["input"], model["calibration"], model["task"], model["classes"]
-    numbers = {key: value for key, value in measurements.items() if isinstance(value, int | float) and key != "shipped"}
+    numbers = {
+        key: value for key, value in measurements.items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }
     return {
         "name": manifest["name"],
         "model": model["name"],

@@ -61,13 +61,13 @@ def find(path: Path, candidate: str | None = None) -> Model:
         precision = next((name for name, file in description.files.items() if file.path == path.name), None)
         if precision is None:
             raise SightlineError(f"{path}: not in {folder / MODEL_FILE}, expected one of its files: {_files(description)}")
-        return Model(folder, candidate or f"{ENGINE}-{precision}")
+        return Model(folder, candidate or _candidate(precision))
     if (folder / WEIGHTS_FILE).is_file() and candidate in (None, CHECKPOINT_CANDIDATE):
         return Model(folder, CHECKPOINT_CANDIDATE, "tasks.engines")
     if (folder / MANIFEST_FILE).is_file():
         return Model(folder, candidate or str(read_manifest(folder)["candidate"]))
     precision = min(description.files, key=lambda name: name != "fp32", default="fp32")
-    return Model(folder, candidate or f"{ENGINE}-{precision}")
+    return Model(folder, candidate or _candidate(precision))
 
 
 def run(model: Model, raw: Path, dataset: Path, split: str, report: Path, threads: int) -> dict[str, float]:
@@ -100,6 +100,11 @@ def run(model: Model, raw: Path, dataset: Path, split: str, report: Path, thread
     (report / METRICS_FILE).write_text(dump_json(result.metrics), encoding="utf-8")
     plots.evaluation(result, samples, known, report)
     return result.metrics
+
+
+def _candidate(file: str) -> str:
+    """What runs a file of a model folder where no candidate is given."""
+    return file.replace("openvino-", "openvino-cpu-") if file.startswith("openvino-") else f"{ENGINE}-{file}"
 
 
 def _files(description: ModelDescription) -> str:

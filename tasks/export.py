@@ -2,25 +2,34 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sightline.contract import ModelDescription, describe_file
+from sightline.contract import ModelDescription, ModelFile, describe_file
+from sightline.engines import Candidate
 from sightline.errors import AnswerIsNo
 from tasks import gates, models, schema, stage
 from tasks.draw import draw
 from tasks.graph import Graphs, export_parts, finish, join, write
 from tasks.models import WEIGHTS_FILE
-from tasks.parity import FAILED, PARITY_FILE, Gate, Parity, write_report
+from tasks.parity import FAILED, PARITY_FILE, SCRIPT, SCRIPT_FILE, Gate, Parity, write_report
 from tasks.quantise import calibration, quantise
+from tasks.quantise_openvino import quantise as quantise_openvino
 from tasks.tables import Dataset, Sample
 
 if TYPE_CHECKING:
     import onnx
 
-FILES: Final = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
+FILES: Final = {"fp32": "model.onnx", "int8": "model.int8.onnx", "openvino-int8": "model.openvino-int8.xml"}
+JUDGES: Final = {
+    "fp32": Candidate("onnxruntime-cpu", "fp32"),
+    "int8": Candidate("onnxruntime-cpu", "int8"),
+    "openvino-int8": Candidate("openvino-cpu", "int8"),
+}
+"""What each file is judged with."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +64,12 @@ def export(paths: Paths, config: Config) -> dict[str, float]:
     for precision in config.export.precisions:
         folder = paths.report / FAILED / precision
         folder.mkdir(parents=True)
-        for whole in _attempts(graphs, precision, training, description):
-            write(finish(whole, description, graphs.masks), folder / FILES[precision])
-            replace(description, files={precision: describe_file(folder / FILES[precision])}).write(folder)
-            verdicts[precision] = gate.judge(whole, folder, precision, config.export.max_drop[precision])
+        for attempt in _attempts(graphs, precision, training, description, folder / FILES[precision]):
+            whole = attempt()
+            replace(description, files={precision: _describe(folder / FILES[precision])}).write(folder)
+            judge = JUDGES[precision]
+            _write_script(folder, judge, paths, config.export.parity_images)
+            verdicts[precision] = gate.judge(whole, folder, judge, config.export.allowed_drop(precision) or 0.0)
             if verdicts[precision].passed:
                 break
     write_report(verdicts, paths.report)
@@ -67,14 +78,36 @@ def export(paths: Paths, config: Config) -> dict[str, float]:
 
 
 def _attempts(
-    graphs: Graphs, precision: str, training: Sequence[Sample], description: ModelDescription
-) -> "Iterator[onnx.ModelProto]":
-    """The graphs to try for a precision, the best first, before NMS."""
+    graphs: Graphs, precision: str, training: Sequence[Sample], description: ModelDescription, path: Path
+) -> "Iterator[Callable[[], onnx.ModelProto | None]]":
+    """The files to try for a precision, the best first; each writes `path` and returns its graph before NMS, if it is ONNX."""
+
+    def write_onnx(graphs: Graphs) -> "onnx.ModelProto":
+        whole = join(graphs)
+        write(finish(whole, description, graphs.masks), path)
+        return whole
+
     if precision == "fp32":
-        yield join(graphs)
+        yield lambda: write_onnx(graphs)
         return
     for spare_last in (False, True):
-        yield join(quantise(graphs, training, description.input, spare_last))
+        if precision == "int8":
+            yield partial(lambda spare: write_onnx(quantise(graphs, training, description.input, spare)), spare_last)
+        else:
+            yield partial(quantise_openvino, graphs, training, description, path, spare_last)
+
+
+def _write_script(folder: Path, judge: Candidate, paths: Paths, images: int) -> None:
+    """Writes what shows the file's failure again."""
+    places = {name: str(getattr(paths, name)) for name in ("champion", "raw", "dataset")}
+    text = SCRIPT.format(**places, candidate=str(judge), images=images)
+    (folder / SCRIPT_FILE).write_text(text, encoding="utf-8")
+
+
+def _describe(path: Path) -> ModelFile:
+    """The entry of a file, with its weights' where they have one."""
+    weights = path.with_suffix(".bin")
+    return describe_file(path, weights if path.suffix == ".xml" else None)
 
 
 def _keep(verdicts: dict[str, Parity], description: ModelDescription, paths: Paths) -> None:
@@ -86,12 +119,14 @@ def _keep(verdicts: dict[str, Parity], description: ModelDescription, paths: Pat
         raise AnswerIsNo(f"no precision passes parity, see {PARITY_FILE} in the report: raise export.max_drop, or train longer")
     paths.model.mkdir()
     for name in passed:
-        shutil.move(paths.report / FAILED / name / FILES[name], paths.model / FILES[name])
+        for file in _describe(paths.report / FAILED / name / FILES[name]).all():
+            shutil.move(paths.report / FAILED / name / file.path, paths.model / file.path)
         shutil.rmtree(paths.report / FAILED / name)
     if len(passed) == len(verdicts):
         (paths.report / FAILED).rmdir()
-    files = {name: describe_file(paths.model / FILES[name]) for name in passed}
-    replace(description, files=files, calibration=description.calibration if "int8" in files else None).write(paths.model)
+    files = {name: _describe(paths.model / FILES[name]) for name in passed}
+    is_calibrated = any(name.endswith("int8") for name in files)
+    replace(description, files=files, calibration=description.calibration if is_calibrated else None).write(paths.model)
 
 
 if __name__ == "__main__":

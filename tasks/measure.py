@@ -1,19 +1,26 @@
-"""Measures one candidate in this process: `python -m tasks.measure JOB RESULT`, both JSON.
+"""Measures one candidate in this process, command by command: `python -m tasks.measure`, see `tasks.isolation.Worker`.
 
-Latency, load time and memory are taken first, while nothing is loaded that a service would not load; accuracy comes after.
+Load time and memory are taken while nothing is loaded that a service would not load; accuracy, which needs more, comes last.
 """
 
-import json
-import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sightline.errors import MissingExtraError, SightlineError
+from sightline.errors import NotAvailableError, SightlineError
 from sightline.predictor import Predictor
+from sightline.preprocess import decode, prepare_batch
+from tasks.energy import Meter
+from tasks.isolation import answer_commands
+
+WARM_BATCHES: Final = 2
 
 
 @dataclass(frozen=True)
@@ -21,14 +28,12 @@ class Job:
     """What to measure.
 
     Attributes:
-        candidate: `<engine>-<precision>`.
+        candidate: Its name; see `sightline.engines`.
         folder: The model folder.
         package: Where the engine's module is.
-        threads: Threads of one inference.
         conf: The service's score threshold, 0-1.
         images: Image files that are the requests, over and over.
-        samples: Requests that are measured.
-        warmup: Requests before them.
+        warmup: Requests after the first that do not count.
         raw: The raw dataset, for accuracy.
         dataset: The canonical dataset, for accuracy.
         champion: The checkpoint's folder, which names the images that judge it.
@@ -37,44 +42,121 @@ class Job:
     candidate: str
     folder: str
     package: str
-    threads: int
     conf: float
     images: list[str]
-    samples: int
     warmup: int
     raw: str
     dataset: str
     champion: str
 
 
-def measure(job: Job) -> dict[str, Any]:
-    """Measures a candidate.
+class Bench:
+    """A loaded candidate, and the images that it is asked about.
 
-    Returns:
-        `figures`: `p50_ms`, `p90_ms`, `p95_ms`, `p99_ms` from an image file's bytes to its result with one request in flight,
-        `throughput` in images/s, `rss_mb`, `load_ms`, `first_ms`; the task's `metrics`; and the engine's `facts`.
+    Args:
+        job: What to measure.
     """
-    requests = [Path(path).read_bytes() for path in job.images]
-    start = time.perf_counter()
-    predictor = Predictor(Path(job.folder), job.candidate, job.threads, job.package)
-    load_ms = (time.perf_counter() - start) * 1000
-    times_ms = []
-    for index in range(1 + job.warmup + job.samples):
-        data = requests[index % len(requests)]
-        start = time.perf_counter()
-        predictor(data, job.conf)
-        times_ms.append((time.perf_counter() - start) * 1000)
-    rss_mb = peak_rss_mb()
-    measured = times_ms[1 + job.warmup :]
-    latency = {f"p{share}_ms": float(np.percentile(measured, share)) for share in (50, 90, 95, 99)}
-    throughput = 1000 / float(np.mean(measured))
-    figures = {**latency, "throughput": throughput, "rss_mb": rss_mb, "load_ms": load_ms, "first_ms": times_ms[0]}
-    accuracy = _accuracy(predictor, job)
-    return {
-        "figures": {key: round(value, 3) for key, value in figures.items()},
-        "metrics": {key: round(value, 6) for key, value in accuracy.items()},
-        "facts": predictor.engine.facts(),
-    }
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.requests = [Path(path).read_bytes() for path in job.images]
+        self.next = 0
+        self.predictor, self.load_ms = _timed(self._predictor)
+        self.first_ms = self._times(1)[0]
+        self._times(job.warmup)
+
+    def loaded(self) -> dict[str, Any]:
+        """The model's size, milliseconds to load it and of the first request, and the engine's facts."""
+        engine = self.predictor.engine
+        times = {"load_ms": self.load_ms, "first_ms": self.first_ms}
+        return {"size_mb": engine.size_bytes / 1e6, **times, "facts": engine.facts()}
+
+    def window(self, samples: int) -> dict[str, Any]:
+        """Some requests, one in flight.
+
+        Returns:
+            `times_ms` from an image file's bytes to its result; `cpu_percent`, 100 is one core; `energy_j` of the machine for
+            an image, None where it does not tell; `rss_mb`, the peak memory so far.
+        """
+        meter, used, begin = Meter(), time.process_time(), time.perf_counter()
+        times_ms = self._times(samples)
+        passed = time.perf_counter() - begin
+        energy_j = meter.read()
+        return {
+            "times_ms": times_ms,
+            "cpu_percent": 100 * (time.process_time() - used) / passed,
+            "energy_j": None if energy_j is None else energy_j / samples,
+            "rss_mb": peak_rss_mb(),
+        }
+
+    def bare(self, samples: int) -> dict[str, Any]:
+        """The model alone, on images that are decoded and prepared: `times_ms`."""
+        run = partial(self.predictor.engine.run, self._prepared(1), self.job.conf)
+        return {"times_ms": [_timed(run)[1] for _ in range(samples)]}
+
+    def batch(self, size: int, samples: int) -> dict[str, Any]:
+        """The model alone on batches: `images_s`."""
+        images = self._prepared(size)
+        run = partial(self.predictor.engine.run, images, self.job.conf)
+        for _ in range(WARM_BATCHES):
+            run()
+        times_ms = [_timed(run)[1] for _ in range(max(1, samples // size))]
+        return {"images_s": 1000 * size / float(np.median(times_ms))}
+
+    def streams(self, count: int, samples: int) -> dict[str, Any]:
+        """As many predictors as a service has on all cores, each with a request in flight.
+
+        Returns:
+            `images_s` of all together; `rss_mb`, the peak memory with them.
+        """
+        predictors = [self.predictor, *(self._predictor() for _ in range(count - 1))]
+        for predictor in predictors:
+            predictor.warm_up()
+        threads = [threading.Thread(target=self._work, args=(predictor, samples)) for predictor in predictors]
+        begin = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return {"images_s": count * samples / (time.perf_counter() - begin), "rss_mb": peak_rss_mb()}
+
+    def accuracy(self) -> dict[str, Any]:
+        """The task's `metrics` on the images that judge the champion."""
+        from tasks import gates
+        from tasks.evaluate import evaluate
+        from tasks.tables import Dataset
+
+        job = self.job
+        samples = gates.samples(Dataset.read(Path(job.raw), Path(job.dataset)), Path(job.champion))
+        metrics = evaluate(self.predictor.engine, samples, name=job.candidate).metrics
+        return {"metrics": {key: round(value, 6) for key, value in metrics.items()}}
+
+    def _predictor(self) -> Predictor:
+        return Predictor(Path(self.job.folder), self.job.candidate, package=self.job.package)
+
+    def _times(self, samples: int) -> list[float]:
+        times_ms = []
+        for _ in range(samples):
+            data = self.requests[self.next % len(self.requests)]
+            self.next += 1
+            times_ms.append(_timed(partial(self.predictor, data, self.job.conf))[1])
+        return times_ms
+
+    def _work(self, predictor: Predictor, samples: int) -> None:
+        for index in range(samples):
+            predictor(self.requests[index % len(self.requests)], self.job.conf)
+
+    def _prepared(self, count: int) -> NDArray[np.uint8]:
+        """`count` of the requests' images, uint8 (N, H, W, 3) of the model's input size."""
+        chosen = [decode(self.requests[index % len(self.requests)]) for index in range(count)]
+        return prepare_batch(chosen, self.predictor.description.input)[0]
+
+
+def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    """What a function returns, and how long it took, milliseconds."""
+    begin = time.perf_counter()
+    result = function()
+    return result, (time.perf_counter() - begin) * 1000
 
 
 def peak_rss_mb() -> float:
@@ -88,25 +170,25 @@ def peak_rss_mb() -> float:
     raise OSError("/proc/self/status has no VmHWM: expected Linux 2.6 or later")
 
 
-def _accuracy(predictor: Predictor, job: Job) -> dict[str, float]:
-    from tasks import gates
-    from tasks.evaluate import evaluate
-    from tasks.tables import Dataset
-
-    samples = gates.samples(Dataset.read(Path(job.raw), Path(job.dataset)), Path(job.champion))
-    return evaluate(predictor.engine, samples, name=job.candidate).metrics
-
-
 def main() -> None:
-    """Runs the job of the first argument and writes its result, or the user's mistake that stopped it, to the second."""
-    job = Job(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    try:
-        result: dict[str, Any] = {"status": "ok", "message": "", **measure(job)}
-    except MissingExtraError as error:
-        result = {"status": "not available", "message": str(error)}
-    except SightlineError as error:
-        result = {"status": "failed", "message": str(error)}
-    Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
+    """Answers commands, `{"do": NAME, ...}`: `load` with a `Job`, then the methods of `Bench` by their names and arguments."""
+    loaded: list[Bench] = []
+
+    def answer(command: dict[str, Any]) -> dict[str, Any]:
+        name = command.pop("do")
+        try:
+            if name == "load":
+                loaded.append(Bench(Job(**command)))
+                result = loaded[0].loaded()
+            else:
+                result = getattr(loaded[0], name)(**command)
+        except NotAvailableError as error:
+            return {"status": "not available", "message": str(error)}
+        except SightlineError as error:
+            return {"status": "failed", "message": str(error)}
+        return {"status": "ok", "message": "", **result}
+
+    answer_commands(answer)
 
 
 if __name__ == "__main__":

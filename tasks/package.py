@@ -74,11 +74,13 @@ def package(paths: Paths, config: Config) -> dict[str, float]:
 
 def _ship(candidate: str, exported: Path, out: Path) -> BaseEngine:
     """Copies the winner's file alone, with a `model.json` that names no other, and loads what was copied."""
-    description, precision = ModelDescription.read(exported), candidate.rpartition("-")[2]
-    shutil.copyfile(description.file(exported, precision), out / description.files[precision].path)
-    calibration = description.calibration if precision == "int8" else None
-    files = {precision: description.files[precision]}
-    dataclasses.replace(description, files=files, calibration=calibration).write(out)
+    description, parsed = ModelDescription.read(exported), engines.Candidate.parse(candidate)
+    name = engines.file_of(parsed)
+    description.file(exported, name)  # compares checksums
+    for file in description.files[name].all():
+        shutil.copyfile(exported / file.path, out / file.path)
+    calibration = description.calibration if parsed.precision == "int8" else None
+    dataclasses.replace(description, files={name: description.files[name]}, calibration=calibration).write(out)
     return engines.load(candidate, out)
 
 

@@ -25,7 +25,26 @@ UNMATCHED: Final = 0.01  # of a two-stage detector's proposals
 PARITY_FILE: Final = "parity.json"
 FAILED: Final = "failed"
 """The folder of the report that keeps the files that failed."""
-REPRODUCE: Final = "dvc repro --force --single-item export"
+SCRIPT_FILE: Final = "reproduce.py"
+"""In the folder of a file that failed."""
+SCRIPT: Final = '''\
+"""Measures the checkpoint and the file beside this one on the images that it failed on; run it in the project's root."""
+
+from pathlib import Path
+
+from sightline import engines
+from tasks import gates
+from tasks.draw import draw
+from tasks.evaluate import evaluate
+from tasks.tables import Dataset
+
+champion = Path({champion!r})
+samples = draw(gates.samples(Dataset.read(Path({raw!r}), Path({dataset!r})), champion), {images})
+checkpoint = engines.load("pytorch-fp32", champion, package="tasks.engines")
+exported = engines.load({candidate!r}, Path(__file__).parent)
+for engine in (checkpoint, exported):
+    print(engine.facts(), evaluate(engine, samples).metrics)
+'''
 
 
 @dataclass(frozen=True)
@@ -37,7 +56,7 @@ class Parity:
         metric: Its fitness, 0-1.
         reference: The checkpoint's fitness, 0-1.
         drop: What the file loses, 0-1.
-        max_abs_error: Largest difference of the outputs before NMS.
+        max_abs_error: Largest difference of the outputs before NMS; None where the file does not give them.
         max_rel_error: Largest difference as a share of the largest value of its tensor.
         images: How many images the fitness is taken on.
         found: What the file found in them: detections, or images classified.
@@ -49,8 +68,8 @@ class Parity:
     metric: float
     reference: float
     drop: float
-    max_abs_error: float
-    max_rel_error: float
+    max_abs_error: float | None
+    max_rel_error: float | None
     images: int
     found: int
     reference_found: int
@@ -76,21 +95,21 @@ class Gate:
         self.spec = engine.description.input
         self.reference = evaluate(engine, samples, name="parity pytorch")
 
-    def judge(self, whole: "onnx.ModelProto", folder: Path, precision: str, max_drop: float) -> Parity:
+    def judge(self, whole: "onnx.ModelProto | None", folder: Path, candidate: engines.Candidate, max_drop: float) -> Parity:
         """Compares a file with the checkpoint.
 
         Args:
-            whole: Its graph before NMS.
+            whole: Its graph before NMS; None where it is not ONNX, and its metric alone judges it.
             folder: A model folder that holds it.
-            precision: Which of the folder's files it is.
+            candidate: What runs it.
             max_drop: The largest loss of fitness that passes, 0-1.
         """
-        absolute, relative = self._errors(whole)
-        engine = engines.load(f"onnxruntime-cpu-{precision}", folder, self.threads)
-        result = evaluate(engine, self.samples, name=f"parity {precision}")
+        absolute, relative = self._errors(whole) if whole is not None else (None, None)
+        engine = engines.load(str(candidate), folder, self.threads)
+        result = evaluate(engine, self.samples, name=f"parity {candidate}")
         metric, expected = result.metrics["fitness"], self.reference.metrics["fitness"]
         found, reference_found = _count(result), _count(self.reference)
-        allowed = MAX_ERROR.get(precision, np.inf)
+        allowed = MAX_ERROR.get(candidate.precision, np.inf)
         problems = []
         if not reference_found:
             problems.append(f"the checkpoint finds nothing in {len(self.samples)} images to compare: train it longer")
@@ -98,7 +117,7 @@ class Gate:
             problems.append(f"it finds nothing where the checkpoint finds {reference_found}")
         if not expected - metric <= max_drop:
             problems.append(f"fitness {metric:.4f}, expected at most {max_drop} below the checkpoint's {expected:.4f}")
-        if not relative <= allowed:
+        if relative is not None and not relative <= allowed:
             problems.append(f"outputs differ by {relative:.2g} of their largest value, expected at most {allowed:.2g}")
         return Parity(
             passed=not problems,
@@ -159,7 +178,7 @@ def write_report(verdicts: Mapping[str, Parity], report: Path) -> None:
     """Writes parity.json: a verdict for each precision, and where a file that failed is kept."""
     entries = {}
     for name, verdict in verdicts.items():
-        kept = {} if verdict.passed else {"kept": f"{FAILED}/{name}", "reproduce": REPRODUCE}
+        kept = {} if verdict.passed else {"kept": f"{FAILED}/{name}", "reproduce": f"{FAILED}/{name}/{SCRIPT_FILE}"}
         entries[name] = asdict(verdict) | kept
     (report / PARITY_FILE).write_text(dump_json(entries), encoding="utf-8")
 

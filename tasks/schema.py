@@ -231,7 +231,7 @@ class Strategy(Section):
 class Export(Section):
     """What is exported, and what each variant may lose."""
 
-    precisions: tuple[Literal["fp32", "int8"], ...] = Field(min_length=1)
+    precisions: tuple[Literal["fp32", "int8", "openvino-int8"], ...] = Field(min_length=1)
     conf: float = Field(ge=0, le=1)
     calibration_images: int = Field(ge=1)
     parity_images: int = Field(ge=1)
@@ -239,10 +239,14 @@ class Export(Section):
 
     @model_validator(mode="after")
     def _each_has_its_gate(self) -> Self:
-        missing = [precision for precision in self.precisions if precision not in self.max_drop]
+        missing = [name.removeprefix("openvino-") for name in self.precisions if self.allowed_drop(name) is None]
         if missing:
             raise ValueError(f"{missing[0]} has no gate: set export.max_drop.{missing[0]}")
         return self
+
+    def allowed_drop(self, name: str) -> float | None:
+        """What a file of `precisions` may lose, 0-1: that of its arithmetic."""
+        return next((drop for precision, drop in self.max_drop.items() if precision == name.removeprefix("openvino-")), None)
 
 
 class Benchmark(Section):
@@ -250,7 +254,12 @@ class Benchmark(Section):
 
     samples: int = Field(ge=1)
     warmup: int = Field(ge=0)
+    batches: tuple[Annotated[int, Field(ge=1)], ...]
     timeout_s: float = Field(gt=0)
+    memory_mb: float = Field(gt=0)
+
+
+Objective = Literal["p99_ms", "p50_ms", "throughput", "rss_mb", "size_mb", "load_ms", "energy_j", "cost_per_million"]
 
 
 class Constraints(Section):
@@ -259,7 +268,15 @@ class Constraints(Section):
     max: dict[str, float]
     min: dict[str, float]
     licence: tuple[str, ...]
-    objective: Literal["p99_ms", "p50_ms", "throughput", "rss_mb", "size_mb"]
+    objective: Objective | Literal["weighted"]
+    weights: dict[Objective, Annotated[float, Field(ge=0)]]
+    margin: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _weighs_something(self) -> Self:
+        if self.objective == "weighted" and not any(self.weights.values()):
+            raise ValueError("objective weighted has no weight above 0: set e.g. constraints.weights.p99_ms=1")
+        return self
 
     @field_validator("max", "min", mode="before")
     @classmethod
@@ -276,8 +293,9 @@ class Package(Section):
 class Hardware(Section):
     """Where the service is measured: conf/hardware, which also says where and how `train` computes."""
 
-    threads: int = Field(ge=1)
+    threads: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     machine: str
+    price_per_hour: float | None = Field(ge=0)
     candidates: tuple[Name, ...]
 
 

@@ -38,7 +38,8 @@ def select(paths: Paths, config: Config) -> dict[str, float]:
     if selection["winner"] is None:
         raise AnswerIsNo("\n".join(["no candidate meets the constraints; the nearest misses:", *selection["nearest"]]))
     winner = next(row for row in rows if row["candidate"] == selection["winner"])
-    print(f"select: {selection['winner']}, {config.constraints.objective} {winner[config.constraints.objective]}")
+    reasons = next(entry["reasons"] for entry in selection["candidates"] if entry["candidate"] == selection["winner"])
+    print(f"select: {selection['winner']}: {'; '.join(reasons)}")
     return {key: winner[key] for key in ("fitness", "p50_ms", "p99_ms", "throughput", "rss_mb", "size_mb")}
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from tasks.constraints import Row, check_columns, violations
 from tasks.schema import Constraints
 
-TIE_BREAK: Final = "objective, then the higher fitness, then the smaller rss_mb, then the name"
+TIE_BREAK: Final = "the higher fitness, then the smaller rss_mb, then the better objective, then the name"
 HIGHER_IS_BETTER: Final = frozenset({"throughput"})
 
 
@@ -25,22 +25,27 @@ def choose(rows: Sequence[Row], constraints: Constraints) -> dict[str, Any]:
     rows = sorted(rows, key=lambda row: str(row["candidate"]))
     problems = {row["candidate"]: _problems(row, constraints) for row in rows}
     valid = [row for row in rows if not problems[row["candidate"]]]
-    best = min(valid, key=lambda row: _rank(row, constraints.objective), default=None)
+    losses = _losses(valid, constraints)
+    best = min(losses.values(), default=0.0)
+    tied = [row for row in valid if losses[row["candidate"]] <= best * (1 + constraints.margin)]
+    winner = min(tied, key=lambda row: _rank(row, losses[row["candidate"]]), default=None)
     candidates = [
         {
             "candidate": row["candidate"],
             "satisfies_constraints": not problems[row["candidate"]],
-            "reasons": problems[row["candidate"]] or [_standing(row, best, constraints.objective)],
+            "reasons": problems[row["candidate"]] or [_standing(row, winner, row in tied, len(tied), constraints)],
         }
         for row in rows
     ]
     return {
-        "winner": best and best["candidate"],
+        "winner": winner and winner["candidate"],
         "objective": constraints.objective,
+        "weights": dict(constraints.weights) if constraints.objective == "weighted" else {},
+        "margin": constraints.margin,
         "tie_break": TIE_BREAK,
-        "constraints": constraints.model_dump(mode="json", exclude={"objective"}),
+        "constraints": constraints.model_dump(mode="json", include={"max", "min", "licence"}),
         "candidates": candidates,
-        "nearest": [] if best else _nearest(rows, constraints),
+        "nearest": [] if winner else _nearest(rows, constraints),
     }
 
 
@@ -57,10 +62,11 @@ def to_markdown(selection: Mapping[str, Any]) -> str:
     limits += (
         [f"licence one of {', '.join(selection['constraints']['licence'])}"] if selection["constraints"]["licence"] else []
     )
+    objective = _named(selection["objective"], selection["weights"])
     lines += [
         "",
         f"Constraints: {', '.join(limits) or 'none'}.",
-        f"Decided by: {TIE_BREAK}; objective {selection['objective']}.",
+        f"Objective: {objective}. Within {selection['margin']:.0%} of the best it is a tie, which is decided by {TIE_BREAK}.",
     ]
     return "\n".join([*lines, ""])
 
@@ -70,20 +76,53 @@ def _problems(row: Row, constraints: Constraints) -> list[str]:
     if row["status"] != "ok":
         return [f"{row['status']}: {row['message']}"]
     unshipped = [] if row["shipped"] else ["the reference, which is not shipped"]
-    return unshipped + [str(violation) for violation in violations(row, constraints)]
+    missing = [f"{column} not measured, which is the objective" for column in _weights(constraints) if row.get(column) is None]
+    return [*unshipped, *missing, *(str(violation) for violation in violations(row, constraints))]
 
 
-def _rank(row: Row, objective: str) -> tuple[float, float, float, str]:
-    value = float(row[objective])
-    return (-value if objective in HIGHER_IS_BETTER else value, -float(row["fitness"]), float(row["rss_mb"]), row["candidate"])
+def _weights(constraints: Constraints) -> dict[str, float]:
+    """The columns that the objective looks at, with their weights."""
+    if constraints.objective == "weighted":
+        return {column: weight for column, weight in constraints.weights.items() if weight}
+    return {constraints.objective: 1.0}
 
 
-def _standing(row: Row, best: Row | None, objective: str) -> str:
+def _losses(rows: Sequence[Row], constraints: Constraints) -> dict[str, float]:
+    """How far each row is from the best of each column, as a ratio of at least 1: the weighted mean over the columns."""
+    weights = _weights(constraints)
+    costs = {
+        column: [1 / row[column] if column in HIGHER_IS_BETTER else float(row[column]) for row in rows] for column in weights
+    }
+    best = {column: min(values, default=0.0) for column, values in costs.items()}
+    total = sum(weights.values())
+    return {
+        row["candidate"]: sum(
+            weight / total * (costs[column][place] / best[column] if best[column] else 1.0)
+            for column, weight in weights.items()
+        )
+        for place, row in enumerate(rows)
+    }
+
+
+def _rank(row: Row, loss: float) -> tuple[float, float, float, str]:
+    return -float(row["fitness"]), float(row["rss_mb"]), loss, row["candidate"]
+
+
+def _standing(row: Row, winner: Row | None, is_tied: bool, tied: int, constraints: Constraints) -> str:
     """What a valid row says for itself."""
-    if best is None or row["candidate"] == best["candidate"]:
-        return f"{objective} {row[objective]}, the best of those that meet the constraints; fitness {row['fitness']}"
-    tie = ", a tie, decided by fitness, rss_mb or name" if row[objective] == best[objective] else ""
-    return f"{objective} {row[objective]}, the winner has {best[objective]}{tie}"
+    assert winner is not None
+    own, its = (", ".join(f"{column} {each[column]}" for column in _weights(constraints)) for each in (row, winner))
+    if row is winner:
+        among = f", the best of {tied} within {constraints.margin:.0%} of each other by {TIE_BREAK}" if tied > 1 else ""
+        return f"{own}, the best of those that meet the constraints{among}; fitness {row['fitness']}"
+    if is_tied:
+        return f"{own}, a tie with the winner's {its}, decided by {TIE_BREAK}"
+    return f"{own}, the winner has {its}"
+
+
+def _named(objective: str, weights: Mapping[str, float]) -> str:
+    shares = ", ".join(f"{weight:g} of {column}" for column, weight in weights.items() if weight)
+    return f"{objective} ({shares})" if shares else objective
 
 
 def _nearest(rows: Sequence[Row], constraints: Constraints) -> list[str]:

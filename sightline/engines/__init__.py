@@ -1,13 +1,15 @@
 """Engines that run a model folder, one file a library and provider, found by name.
 
-A candidate is `<engine>-<precision>`: `onnxruntime-cpu-int8` is `engines/onnxruntime_cpu.py` on the folder's INT8 file. Each
-module has a class `Engine`.
+A candidate is `<engine>-<precision>`, and `-t<threads>` where an inference has more threads than one: `onnxruntime-cpu-int8-t2`
+is `engines/onnxruntime_cpu.py` on the folder's INT8 file, with two threads. Each module has a class `Engine`.
 """
 
 import importlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +20,35 @@ from sightline.errors import SightlineError
 Outputs = Mapping[str, NDArray[np.generic]]
 
 
+class Candidate(NamedTuple):
+    """What a candidate's name says.
+
+    Attributes:
+        engine: As it is found by name, e.g. `onnxruntime-cpu`.
+        precision: Which of a model folder's files it runs.
+        threads: Threads of one inference.
+    """
+
+    engine: str
+    precision: str
+    threads: int = 1
+
+    @classmethod
+    def parse(cls, name: str) -> "Candidate":
+        """Takes a name apart."""
+        head, threads = re.fullmatch(r"(.*?)(?:-t([1-9][0-9]*))?", name, re.DOTALL).groups()  # type: ignore[union-attr]
+        engine, _, precision = head.rpartition("-")
+        return cls(engine, precision, int(threads or 1))
+
+    def __str__(self) -> str:
+        return f"{self.engine}-{self.precision}" + (f"-t{self.threads}" if self.threads > 1 else "")
+
+
 class BaseEngine(ABC):
     """A loaded model.
+
+    Attributes:
+        files: Which of the model folder's files runs, by the candidate's precision, where it is not that of the same name.
 
     Args:
         folder: The model folder that `description` was read from.
@@ -32,11 +61,22 @@ class BaseEngine(ABC):
         MissingExtraError: The engine's library is not installed.
     """
 
+    files: ClassVar[Mapping[str, str]] = {}
+
     def __init__(self, folder: Path, description: ModelDescription, precision: str, threads: int = 1) -> None:
         self.description = description
         self.precision = precision
         self.threads = threads
         self.load(folder)
+
+    def file(self, folder: Path) -> Path:
+        """The model's file, after its checksum was compared."""
+        return self.description.file(folder, self.files.get(self.precision, self.precision))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the model's file, and of its weights' file."""
+        return sum(file.size_bytes for file in self.description.files[self.files.get(self.precision, self.precision)].all())
 
     @abstractmethod
     def load(self, folder: Path) -> None:
@@ -59,23 +99,43 @@ class BaseEngine(ABC):
         """What really runs: library, version, provider, precision of the arithmetic, threads."""
 
 
-def load(candidate: str, folder: Path, threads: int = 1, package: str = "sightline.engines") -> BaseEngine:
+def load(candidate: str, folder: Path, threads: int | None = None, package: str = "sightline.engines") -> BaseEngine:
     """Loads the model of `folder` with a candidate, e.g. `openvino-cpu-fp32`.
+
+    Args:
+        candidate: Its name.
+        folder: The model folder.
+        threads: Threads of one inference; the candidate's own if not given.
+        package: Where the engines' modules are.
 
     Raises:
         SightlineError: No such engine; the message names those that there are.
     """
-    name, _, precision = candidate.rpartition("-")
-    module_name = f"{package}.{name.replace('-', '_')}"
+    asked = Candidate.parse(candidate)
+    kind = find(asked.engine, package)
+    return kind(folder, ModelDescription.read(folder), asked.precision, threads or asked.threads)
+
+
+def file_of(candidate: Candidate, package: str = "sightline.engines") -> str:
+    """Which of a model folder's files a candidate runs."""
+    return find(candidate.engine, package).files.get(candidate.precision, candidate.precision)
+
+
+def find(engine: str, package: str = "sightline.engines") -> type[BaseEngine]:
+    """The class of an engine; its library is not imported.
+
+    Raises:
+        SightlineError: No such engine; the message names those that there are.
+    """
+    module_name = f"{package}.{engine.replace('-', '_')}"
     try:
-        module = importlib.import_module(module_name)
+        found: type[BaseEngine] = importlib.import_module(module_name).Engine
     except ModuleNotFoundError as error:
         if error.name != module_name:
             raise
         here = Path(str(importlib.import_module(package).__file__)).parent
         names = sorted(path.stem.replace("_", "-") for path in here.glob("[a-z]*.py"))
         raise SightlineError(
-            f"engine {candidate}: got {name!r}, expected one of {', '.join(names)}, then -<precision>"
+            f"engine {engine!r}: not there, expected one of {', '.join(names)}, then -<precision>: correct the candidate"
         ) from None
-    engine: BaseEngine = module.Engine(folder, ModelDescription.read(folder), precision, threads)
-    return engine
+    return found

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.engines import BaseEngine, Outputs
-from sightline.errors import MissingExtraError, SightlineError
+from sightline.errors import MissingExtraError, NotAvailableError, SightlineError
 
 _ERRORS_ONLY = 3  # SessionOptions.log_severity_level
 
@@ -20,7 +20,7 @@ class OnnxRuntimeEngine(BaseEngine):
     extra: ClassVar[str]
 
     def load(self, folder: Path) -> None:
-        path = self.description.file(folder, self.precision)
+        path = self.file(folder)
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at the import; from 1.31 it reports over HTTPS unless told
         try:
             import onnxruntime
@@ -34,7 +34,9 @@ class OnnxRuntimeEngine(BaseEngine):
             options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
         available = onnxruntime.get_available_providers()
         if self.provider not in available:
-            raise SightlineError(f"{self.provider}: not available, got {', '.join(available)}: install sightline[{self.extra}]")
+            raise NotAvailableError(
+                f"{self.provider}: not available, got {', '.join(available)}: install sightline[{self.extra}]"
+            )
         self.session = onnxruntime.InferenceSession(str(path), options, providers=[self.provider])
         if self.session.get_providers()[0] != self.provider:
             got = ", ".join(self.session.get_providers())

@@ -1,6 +1,7 @@
-"""OpenVINO on a CPU, from the ONNX file."""
+"""OpenVINO on a CPU: from the ONNX file, and for INT8 from its own format."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -8,19 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.engines import BaseEngine, Outputs
-from sightline.errors import MissingExtraError, SightlineError
+from sightline.errors import MissingExtraError, NotAvailableError, SightlineError
 
 
 class Engine(BaseEngine):
-    """The folder's FP32 file, its arithmetic pinned: left alone, OpenVINO runs bf16 on processors that have it."""
+    """The folder's FP32 file in float32 or bfloat16, or its own INT8 file, whose other layers are float32.
 
-    arithmetic: ClassVar[dict[str, str]] = {"fp32": "f32"}
+    The arithmetic is pinned: left alone, OpenVINO runs bfloat16 on processors that have it, whatever the file says.
+    """
+
+    arithmetic: ClassVar[Mapping[str, str]] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+    files: ClassVar[Mapping[str, str]] = {"bf16": "fp32", "int8": "openvino-int8"}
 
     def load(self, folder: Path) -> None:
         if self.precision not in self.arithmetic:
             expected = ", ".join(self.arithmetic)
             raise SightlineError(f"openvino-cpu: precision {self.precision}, expected {expected}: choose another candidate")
-        path = self.description.file(folder, self.precision)
+        path = self.file(folder)
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # or the import reports over HTTPS
         try:
             import openvino
@@ -38,14 +43,18 @@ class Engine(BaseEngine):
             "library": "openvino",
             "version": openvino.__version__.split("-")[0],
             "provider": "CPU",
-            "precision": compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
+            "precision": self.precision,
+            "arithmetic": compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
             "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
         }
-        got = (self._facts["precision"], self._facts["threads"])
-        if got != (self.arithmetic[self.precision], str(self.threads)):
+        got, asked_for = self._facts["arithmetic"], self.arithmetic[self.precision]
+        if got != asked_for:
+            raise NotAvailableError(
+                f"{path}: OpenVINO runs {got} on this processor, expected {asked_for}: choose another candidate"
+            )
+        if self._facts["threads"] != str(self.threads):
             raise SightlineError(
-                f"{path}: OpenVINO runs {got[0]} on {got[1]} threads, expected {self.arithmetic[self.precision]} on "
-                f"{self.threads}: choose another candidate, or fewer threads"
+                f"{path}: OpenVINO runs on {self._facts['threads']} threads, expected {self.threads}: choose fewer threads"
             )
         self._takes_conf = any("conf" in node.get_names() for node in compiled.inputs)
         self._request = compiled.create_infer_request()

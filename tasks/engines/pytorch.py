@@ -25,8 +25,13 @@ class Engine(BaseEngine):
         if not path.is_file():
             raise SightlineError(f"{path}: not there: expected a checkpoint folder written by `train` or `evolve`")
         torch.set_num_threads(self.threads)
+        self._size_bytes = (folder / WEIGHTS_FILE).stat().st_size
         config = parse(Model, json.loads(path.read_text(encoding="utf-8")), where=str(path))
         self.parts = models.load(config, self.description.classes).parts(folder / WEIGHTS_FILE)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._size_bytes
 
     def run(self, images: NDArray[np.uint8], conf: float) -> Outputs:
         import torch

@@ -6,10 +6,10 @@ import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from tasks.energy import gpus
 from tasks.trackers import _spool
 from tasks.trackers._record import FILES, SYSTEM_FILE
 
@@ -85,16 +85,7 @@ class _Gpus:
     """NVIDIA's GPUs by NVML; none where there is no driver."""
 
     def __init__(self) -> None:
-        self._handles: list[Any] = []
-        try:
-            import pynvml
-
-            pynvml.nvmlInit()
-            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        except ImportError:
-            return
-        except pynvml.NVMLError:
-            return
+        self._handles = gpus()
 
     def read(self) -> dict[str, float]:
         values: dict[str, float] = {}

@@ -4,38 +4,67 @@ import csv
 import json
 import os
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from sightline.contract import ModelDescription, describe_file
 from sightline.errors import SightlineError
 from tasks import benchmark as stage
-from tasks import machine, models, schema
+from tasks import machine, models, rounds, schema
 from tasks.benchmark import Config, Paths, benchmark
 from tasks.graph import export_parts, finish, join, write
-from tasks.isolation import run_isolated
+from tasks.measure import Job
 from tasks.models import WEIGHTS_FILE
 from tasks.tables import Dataset
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import ROOT, model_config, write_classifier, write_dataset
 
+ENGINE = """
+import os, signal, time
+import numpy as np
+from sightline.engines import BaseEngine
+
+class Engine(BaseEngine):
+    calls = 0
+    held = []
+    def load(self, folder): pass
+    def run(self, images, conf):
+        self.calls += 1
+        {run}
+        return {{"probabilities": np.zeros((len(images), len(self.description.classes)), np.float32)}}
+    def facts(self): return {{}}
+"""
 ENGINES = {
     "crashing": "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)",
     "hanging": "import time\ntime.sleep(600)",
+    "zeros": ENGINE.format(run="pass"),
+    "sleepy": ENGINE.format(run="time.sleep(0.02)"),
+    "crashing-later": ENGINE.format(run="self.calls < 8 or os.kill(os.getpid(), signal.SIGSEGV)"),
+    "hanging-later": ENGINE.format(run="self.calls < 8 or time.sleep(600)"),
+    "leaking": ENGINE.format(run="self.held.append(b'x' * 100_000_000)"),
+    "reading": ENGINE.format(run="pass").replace("def load(self, folder): pass", "def load(self, folder): self.file(folder)"),
     "absent": "from sightline.errors import MissingExtraError\nraise MissingExtraError('tensorrt', 'tensorrt')",
     "refusing": "from sightline.errors import SightlineError\nraise SightlineError('bf16: no such thing here')",
 }
 
 
-def config(candidates: tuple[str, ...], *, samples: int = 10, timeout_s: float = 120, machine: str = "any") -> Config:
+def config(
+    candidates: tuple[str, ...],
+    *,
+    samples: int = 10,
+    timeout_s: float = 120,
+    machine: str = "any",
+    threads: tuple[int, ...] = (1,),
+) -> Config:
     return Config(
         model=model_config("resnet18", imgsz=32),
-        benchmark=schema.Benchmark(samples=samples, warmup=2, timeout_s=timeout_s),
-        hardware=schema.Hardware(threads=1, machine=machine, candidates=candidates),
+        benchmark=schema.Benchmark(samples=samples, warmup=2, batches=(2,), timeout_s=timeout_s, memory_mb=1500),
+        hardware=schema.Hardware(threads=threads, machine=machine, price_per_hour=3.6, candidates=candidates),
     )
 
 
@@ -56,37 +85,51 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"raw": raw, "dataset": root, "champion": folder / "champion", "exported": folder / "exported"}
 
 
-def test_candidates_that_cannot_run_are_rows_that_say_why(
-    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def odd_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates are looked for among `ENGINES`."""
     package = tmp_path / "odd_engines"
     package.mkdir()
     for name, text in {"__init__": "", **ENGINES}.items():
-        (package / f"{name}.py").write_text(text, encoding="utf-8")
+        (package / f"{name.replace('-', '_')}.py").write_text(text, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
-    monkeypatch.setattr(
-        stage, "run_isolated", lambda module, job, limit: run_isolated(module, job | {"package": "odd_engines"}, limit)
-    )
+    monkeypatch.setattr(stage, "Job", lambda **values: Job(**values | {"package": "odd_engines"}))
     monkeypatch.setattr(stage, "REFERENCE", "unknown-fp32")
-    paths = Paths(**inputs, report=tmp_path / "report")
-    names = ("crashing-fp32", "hanging-fp32", "absent-fp32", "refusing-fp32", "refusing-int8")
-    benchmark(paths, config(names, timeout_s=4))
-    rows = read_rows(paths.report)
+
+
+@pytest.mark.usefixtures("odd_engines")
+def test_candidates_that_cannot_run_are_rows_that_say_why(inputs: dict[str, Path], tmp_path: Path) -> None:
+    names = [f"{name}-fp32" for name in ENGINES if not name.startswith("hanging")]
+    rows = measured(inputs, tmp_path / "report", *names, "reading-int8")
     assert {name: row["status"] for name, row in rows.items()} == {
         "unknown-fp32": "failed",
         "crashing-fp32": "failed",
-        "hanging-fp32": "timeout",
+        "zeros-fp32": "ok",
+        "sleepy-fp32": "ok",
+        "crashing-later-fp32": "failed",
+        "leaking-fp32": "memory",
+        "reading-fp32": "failed",
         "absent-fp32": "not available",
         "refusing-fp32": "failed",
-        "refusing-int8": "not available",
+        "reading-int8": "not available",
     }
     assert "expected one of absent, crashing" in rows["unknown-fp32"]["message"]
-    assert rows["crashing-fp32"]["message"] == "died of SIGSEGV"
-    assert "4 s" in rows["hanging-fp32"]["message"]
+    assert rows["crashing-fp32"]["message"] == rows["crashing-later-fp32"]["message"] == "died of SIGSEGV"
+    assert "expected at most 1500 MB" in rows["leaking-fp32"]["message"]
     assert "sightline[tensorrt]" in rows["absent-fp32"]["message"]
     assert rows["refusing-fp32"]["message"] == "bf16: no such thing here"
-    assert "parity.json" in rows["refusing-int8"]["message"]
-    assert "died of SIGSEGV" in (paths.report / "benchmark.md").read_text()
+    assert "not the file that model.json describes" in rows["reading-fp32"]["message"]
+    assert "no file int8, got fp32: see parity.json" in rows["reading-int8"]["message"]
+    assert rows["zeros-fp32"]["fitness"] < 1, "what returns zeros is wrong in some"
+    assert rows["sleepy-fp32"]["p50_ms"] > 20 > rows["zeros-fp32"]["p50_ms"]
+    assert "died of SIGSEGV" in (tmp_path / "report" / "benchmark.md").read_text()
+
+
+@pytest.mark.usefixtures("odd_engines")
+def test_what_hangs_is_killed(inputs: dict[str, Path], tmp_path: Path) -> None:
+    rows = measured(inputs, tmp_path / "report", "hanging-fp32", "hanging-later-fp32", timeout_s=4)
+    for name in ("hanging-fp32", "hanging-later-fp32"):
+        assert (rows[name]["status"], "4 s" in rows[name]["message"]) == ("timeout", True)
 
 
 def test_another_machine_is_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
@@ -102,17 +145,89 @@ def test_machine_says_what_it_is() -> None:
     json.dumps(here)
 
 
-def test_metric_does_not_overwrite_the_column_of_its_name(
-    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    figures = dict.fromkeys(("p50_ms", "p90_ms", "p95_ms", "p99_ms", "throughput", "rss_mb", "load_ms", "first_ms"), 1.0)
-    answer = {"status": "ok", "message": "", "figures": figures, "facts": {}, "metrics": {"fitness": 0.5, "precision": 0.25}}
-    monkeypatch.setattr(stage, "run_isolated", lambda *_: answer)
-    paths = Paths(**inputs, report=tmp_path / "report")
-    benchmark(paths, config(()))
-    row = read_rows(paths.report)["pytorch-fp32"]
+class Fake:
+    """In place of a candidate's process: the medians of its windows are given by name, and what it is asked is kept."""
+
+    asked: ClassVar[list[tuple[str, str]]] = []
+    medians: ClassVar[dict[str, list[float]]] = {}
+
+    def __init__(self, module: str, memory_mb: float) -> None:
+        self.alive, self.windows = True, 0
+
+    def ask(self, command: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        name = command["do"]
+        if name == "load":
+            self.name = command["candidate"]
+        self.asked.append((name, self.name))
+        found: dict[str, Any] = {
+            "times_ms": [1.0],
+            "images_s": 9.0,
+            "rss_mb": 2.0,
+            "load_ms": 1.0,
+            "first_ms": 1.0,
+            "facts": {},
+            "size_mb": 1.0,
+        }
+        if name == "window":
+            times = self.medians.get(self.name, [1.0])
+            found = {
+                "times_ms": [times[min(self.windows, len(times) - 1)]] * 2,
+                "cpu_percent": 1.0,
+                "energy_j": None,
+                "rss_mb": 2.0,
+            }
+            self.windows += 1
+        if name == "accuracy":
+            found = {"metrics": {"fitness": 0.5, "precision": 0.25}}
+        return {"status": "ok", "message": "", **found}
+
+    def close(self) -> None:
+        self.alive = False
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
+    monkeypatch.setattr(rounds, "Worker", Fake)
+    Fake.asked, Fake.medians = [], {}
+    return Fake
+
+
+def measured(inputs: dict[str, Path], report: Path, *names: str, **settings: Any) -> dict[str, dict[str, Any]]:
+    benchmark(Paths(**inputs, report=report), config(names, **settings))
+    return read_rows(report)
+
+
+def test_metric_does_not_overwrite_the_column_of_its_name(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
+    row = measured(inputs, tmp_path / "report")["pytorch-fp32"]
     assert row["precision"] == "fp32"
     assert row["metric/precision"] == 0.25
+
+
+def test_candidates_take_turns_until_their_windows_agree(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
+    fake.medians = {
+        "pytorch-fp32": [30.0, 20.0, 10.0, 10.5, 10.9],  # the last three are within 10 %
+        "restless-fp32": [1.0, 2.0] * 5,
+    }
+    rows = measured(inputs, tmp_path / "report", "calm-fp32", "restless-fp32")
+    windows = [name for command, name in fake.asked if command == "window"]
+    assert windows[:6] == ["pytorch-fp32", "calm-fp32", "restless-fp32"] * 2
+    assert Counter(windows) == {"pytorch-fp32": 5, "calm-fp32": 3, "restless-fp32": 10}
+    assert {name: row["is_stable"] for name, row in rows.items()} == {
+        "pytorch-fp32": True, "calm-fp32": True, "restless-fp32": False,
+    }  # fmt: skip
+    assert rows["pytorch-fp32"]["p50_ms"] == 10.5, "what came before it settled does not count"
+    assert "restless-fp32 still differed" in (tmp_path / "report" / "benchmark.md").read_text()
+    assert rows["calm-fp32"]["cost_per_million"] == 1.0, "1,000 images/s at 3.6 an hour"
+
+
+def test_the_fastest_number_of_threads_is_measured(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
+    fake.medians = {"quick-fp32": [5.0], "quick-fp32-t2": [3.0]}
+    rows = measured(inputs, tmp_path / "report", "quick-fp32", threads=(1, 2))
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "pytorch-fp32": "ok", "quick-fp32": "screened out", "quick-fp32-t2": "ok",
+    }  # fmt: skip
+    assert rows["quick-fp32"]["message"] == "p50_ms 5 at a short look, quick-fp32-t2 has 3"
+    assert Counter(fake.asked)["window", "quick-fp32"] == 1
 
 
 @pytest.mark.slow
@@ -134,7 +249,9 @@ def test_every_candidate_is_measured(inputs: dict[str, Path], tmp_path: Path) ->
         assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p95_ms"] <= row["p99_ms"]
         assert row["accuracy_top1"] == row["fitness"] == 1.0
         assert row["drop"] == 0.0
-        assert row["samples"] == 10
+        assert row["samples"] == 12, "three windows"
+        assert row["bare_p50_ms"] < row["p50_ms"]
+        assert min(row["batch2_images_s"], row["streams_images_s"], row["cpu_percent"]) > 0
         assert row["facts"]["threads"] == "1"
         assert metrics[f"{row['candidate']}/p99_ms"] == row["p99_ms"]
     assert rows["onnxruntime-cpu-fp32"]["rss_mb"] < 250 < rows["pytorch-fp32"]["rss_mb"], (

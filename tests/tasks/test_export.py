@@ -1,6 +1,7 @@
 """The export stage on a classifier that knows its colours: what passes, what is caught, and that nothing differs twice."""
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from sightline.errors import AnswerIsNo
 from sightline.preprocess import decode, prepare_batch
 from tasks import export as stage
 from tasks import models, parity, schema
-from tasks.export import Config, Paths, export
+from tasks.export import JUDGES, Config, Paths, export
 from tasks.graph import Graphs, export_parts, finish, join, write
 from tasks.models import WEIGHTS_FILE, Parts
 from tasks.parity import Gate
@@ -23,10 +24,14 @@ from tasks.quantise import last_layers, quantise
 from tasks.tables import Dataset, Sample
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny import Scale, write_classifier, write_dataset
+from tiny import ROOT, Scale, write_classifier, write_dataset
 
 EXPORT = schema.Export(
-    precisions=("fp32", "int8"), conf=0.3, calibration_images=12, parity_images=9, max_drop={"fp32": 0.001, "int8": 0.2}
+    precisions=("fp32", "int8", "openvino-int8"),
+    conf=0.3,
+    calibration_images=12,
+    parity_images=9,
+    max_drop={"fp32": 0.001, "int8": 0.2},
 )
 
 
@@ -70,14 +75,14 @@ def samples(inputs: tuple[dict[str, Path], schema.Model]) -> list[Sample]:
 
 def test_every_precision_passes_and_runs(exported: Paths, samples: list[Sample]) -> None:
     description = ModelDescription.read(exported.model)
-    assert sorted(description.files) == ["fp32", "int8"]
+    assert sorted(description.files) == ["fp32", "int8", "openvino-int8"]
     assert description.conf == 0.3
     assert description.calibration is not None
     assert description.calibration.images == 12
     assert not (exported.report / "failed").exists()
     images, _ = prepare_batch([decode(sample.path.read_bytes()) for sample in samples], description.input)
-    for precision in description.files:
-        probabilities = engines.load(f"onnxruntime-cpu-{precision}", exported.model).run(images, 0.0)["probabilities"]
+    for candidate in JUDGES.values():
+        probabilities = engines.load(str(candidate), exported.model).run(images, 0.0)["probabilities"]
         assert np.argmax(probabilities, axis=1).tolist() == [int(sample.labels[0]) for sample in samples]
 
 
@@ -116,6 +121,21 @@ def test_only_the_core_is_quantised(exported: Paths) -> None:
     assert (exported.model / "model.int8.onnx").stat().st_size < 0.3 * (exported.model / "model.onnx").stat().st_size
 
 
+def test_openvinos_file_is_quantised_in_its_core_alone_and_tells_nothing_of_its_making(exported: Paths) -> None:
+    import openvino
+
+    path = exported.model / "model.openvino-int8.xml"
+    nodes = openvino.Core().read_model(path).get_ordered_ops()
+    fakes = [node.get_friendly_name() for node in nodes if node.get_type_name() == "FakeQuantize"]
+    assert len(fakes) > 20, "a quantised ResNet-18 has 20 convolutions"
+    assert not [name for name in fakes if name.startswith("post/")]
+    assert (
+        exported.model.joinpath("model.openvino-int8.bin").stat().st_size < 0.3 * (exported.model / "model.onnx").stat().st_size
+    )
+    text = path.read_text()
+    assert not [word for word in ("nncf", "_version", "/tmp", "conversion_parameters") if word in text]
+
+
 def test_last_layers_stay_in_float(graphs: Graphs, description: ModelDescription, samples: list[Sample]) -> None:
     (last,) = last_layers(graphs.core)
     core = quantise(graphs, samples, description.input, spare_last=True).core
@@ -141,7 +161,7 @@ def test_parity_catches_another_preprocessing(
     broken = join(export_parts(replace(parts, pre=Reversed().eval()), description))
     write(finish(broken, description), tmp_path / "model.onnx")
     replace(description, files={"fp32": describe_file(tmp_path / "model.onnx")}).write(tmp_path)
-    verdict = Gate(inputs[0]["champion"], parts, samples, threads=1).judge(broken, tmp_path, "fp32", max_drop=0.001)
+    verdict = Gate(inputs[0]["champion"], parts, samples, threads=1).judge(broken, tmp_path, JUDGES["fp32"], max_drop=0.001)
     assert not verdict.passed
     assert verdict.drop > 0.3
     assert "fitness" in verdict.message
@@ -153,7 +173,7 @@ def test_failed_variant_is_left_out_and_kept_in_the_report(
 ) -> None:
     monkeypatch.setattr(stage, "export_parts", lambda *_: graphs)
     paths = Paths(**inputs[0], model=tmp_path / "model", report=tmp_path / "report")
-    strict = EXPORT.model_copy(update={"max_drop": {"fp32": 0.001, "int8": -1.0}})
+    strict = EXPORT.model_copy(update={"precisions": ("fp32", "int8"), "max_drop": {"fp32": 0.001, "int8": -1.0}})
     export(paths, Config(model=inputs[1], export=strict))
     assert sorted(ModelDescription.read(paths.model).files) == ["fp32"]
     assert ModelDescription.read(paths.model).calibration is None
@@ -162,6 +182,12 @@ def test_failed_variant_is_left_out_and_kept_in_the_report(
     assert "fitness" in report["int8"]["message"]
     kept = paths.report / report["int8"]["kept"]
     assert ModelDescription.read(kept).file(kept, "int8").is_file()
+    script = paths.report / report["int8"]["reproduce"]
+    done = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True, check=True)
+    checkpoint, file = (line for line in done.stdout.splitlines() if "library" in line)
+    assert "'library': 'torch'" in checkpoint
+    assert "'precision': 'int8'" in file
+    assert "'fitness': " in file
 
 
 def test_no_variant_passes_is_an_answer(

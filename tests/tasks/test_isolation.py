@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.isolation import run_isolated
+from tasks.isolation import Worker, run_isolated
 
 ROOT = Path(__file__).parents[2]
 MODULES = {
@@ -25,6 +25,22 @@ sys.exit("gone")
 """,
     "crashes": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
     "raises": "raise ValueError('no such thing')",
+    "obeys": """
+import os, signal, time
+from tasks.isolation import answer_commands
+held = []
+def answer(command):
+    print("what a library prints is no answer")
+    if command["do"] == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if command["do"] == "sleep":
+        time.sleep(615)
+    if command["do"] == "eat":
+        held.append(b"x" * 300_000_000)
+        time.sleep(615)
+    return {"status": "ok" if command["do"] == "echo" else "failed", "message": "", "got": command.get("value")}
+answer_commands(answer)
+""",
     "sleeps": "import subprocess, time; subprocess.Popen(['sleep', '612']); time.sleep(612)",
 }
 
@@ -60,6 +76,38 @@ def test_hang_is_killed_with_what_it_started() -> None:
 def test_nothing_is_left_behind() -> None:
     assert run_isolated("leaves", {}, 30)["message"] == "exit code 1: gone"
     assert_gone("sleep 614")
+
+
+def test_a_worker_answers_command_after_command() -> None:
+    with Worker("obeys", memory_mb=1000) as worker:
+        assert [worker.ask({"do": "echo", "value": value}, 30)["got"] for value in (1, "x" * 100_000)] == [1, "x" * 100_000]
+        assert worker.alive
+    assert_gone("-m obeys")
+
+
+@pytest.mark.parametrize(
+    ("command", "timeout_s", "status", "message"),
+    [
+        ("crash", 30, "failed", "died of SIGSEGV"),
+        ("sleep", 1, "timeout", "took longer than 1 s: raise benchmark.timeout_s"),
+        ("eat", 30, "memory", "expected at most 200 MB: raise benchmark.memory_mb"),
+        ("refuse", 30, "failed", ""),
+    ],
+)
+def test_what_ends_a_worker_is_its_answer(command: str, timeout_s: float, status: str, message: str) -> None:
+    with Worker("obeys", memory_mb=200) as worker:
+        assert worker.ask({"do": "echo"}, 30)["status"] == "ok"
+        first = worker.ask({"do": command}, timeout_s)
+        assert first["status"] == status
+        assert message in first["message"]
+        assert not worker.alive
+        assert worker.ask({"do": "echo"}, 30) == first, "it stays over"
+    assert_gone("-m obeys")
+
+
+def test_a_worker_that_does_not_start_says_why() -> None:
+    with Worker("raises", memory_mb=200) as worker:
+        assert worker.ask({"do": "echo"}, 30)["message"] == "exit code 1: ValueError: no such thing"
 
 
 def test_dies_with_its_parent(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def row(candidate: str, **values: Any) -> dict[str, Any]:
 
 
 def constraints(**values: Any) -> Constraints:
-    return Constraints(**{"max": {}, "min": {}, "licence": (), "objective": "p99_ms", **values})
+    fixed = {"max": {}, "min": {}, "licence": (), "objective": "p99_ms", "weights": {}, "margin": 0.0}
+    return Constraints(**{**fixed, **values})
 
 
 ROWS = [
@@ -59,6 +60,11 @@ ROWS = [
         ({"licence": ("Apache-2.0",)}, "openvino-cpu-fp32"),
         ({"objective": "rss_mb"}, "onnxruntime-cpu-fp32"),
         ({"objective": "throughput"}, "onnxruntime-cpu-fp32"),
+        ({"objective": "weighted", "weights": {"p99_ms": 1}}, "onnxruntime-cpu-int8"),
+        ({"objective": "weighted", "weights": {"p99_ms": 1, "rss_mb": 9}, "max": {"drop": 0.01}}, "onnxruntime-cpu-fp32"),
+        ({"objective": "weighted", "weights": {"p99_ms": 9, "rss_mb": 1}, "max": {"drop": 0.01}}, "openvino-cpu-fp32"),
+        ({"max": {"drop": 0.01}, "margin": 0.24}, "openvino-cpu-fp32"),
+        ({"max": {"drop": 0.01}, "margin": 0.25}, "onnxruntime-cpu-fp32"),
     ],
 )
 def test_winner(limits: dict[str, Any], winner: str) -> None:
@@ -69,16 +75,51 @@ def test_winner(limits: dict[str, Any], winner: str) -> None:
     assert all(entry["reasons"] for entry in selection["candidates"])
 
 
-@given(st.permutations(ROWS), st.sampled_from(["p99_ms", "p50_ms", "throughput", "rss_mb", "size_mb"]))
-def test_order_of_the_rows_does_not_matter(rows: list[dict[str, Any]], objective: str) -> None:
-    limits = constraints(objective=objective, max={"drop": 0.01})
+@given(
+    st.permutations(ROWS),
+    st.sampled_from(["p99_ms", "p50_ms", "throughput", "rss_mb", "size_mb", "weighted"]),
+    st.sampled_from([0.0, 0.02, 0.3]),
+)
+def test_order_of_the_rows_does_not_matter(rows: list[dict[str, Any]], objective: str, margin: float) -> None:
+    weights = {"p99_ms": 0.3, "throughput": 0.1, "rss_mb": 0.6}
+    limits = constraints(objective=objective, weights=weights, margin=margin, max={"drop": 0.01})
     assert choose(rows, limits) == choose(ROWS, limits)
+
+
+ANY_ROW = st.builds(
+    lambda number, **values: row(f"candidate-{number}", **values),
+    st.integers(0, 50),
+    p99_ms=st.floats(0.1, 100),
+    rss_mb=st.floats(1, 1000),
+    fitness=st.floats(0, 1),
+    drop=st.floats(-0.1, 0.1),
+)
+
+
+@given(st.lists(ANY_ROW, min_size=1, max_size=8, unique_by=lambda each: each["candidate"]), st.randoms())
+def test_the_winner_meets_the_constraints_and_is_within_the_margin_of_the_best(rows: list[dict[str, Any]], random: Any) -> None:
+    limits = constraints(max={"drop": 0.01, "rss_mb": 500}, margin=0.1)
+    selection = choose(rows, limits)
+    valid = [each for each in rows if each["drop"] <= 0.01 and each["rss_mb"] <= 500]
+    if not valid:
+        assert selection["winner"] is None
+        assert selection["nearest"]
+        return
+    winner = next(each for each in valid if each["candidate"] == selection["winner"])
+    best = min(each["p99_ms"] for each in valid)
+    tied = [each for each in valid if each["p99_ms"] / best <= 1.1]
+    assert winner in tied
+    assert winner["fitness"] == max(each["fitness"] for each in tied)
+    random.shuffle(rows)
+    assert choose(rows, limits) == selection
 
 
 @pytest.mark.parametrize(
     ("first", "second"),
     [
         ({"p99_ms": 4.0}, {"p99_ms": 5.0, "fitness": 0.9}),
+        ({"p99_ms": 9.9}, {"p99_ms": 9.8, "fitness": 0.4}),
+        ({"p99_ms": 9.8}, {"p99_ms": 9.9}),
         ({"fitness": 0.6}, {"fitness": 0.5, "rss_mb": 1.0}),
         ({"rss_mb": 50.0}, {"rss_mb": 60.0}),
         ({}, {}),
@@ -86,7 +127,18 @@ def test_order_of_the_rows_does_not_matter(rows: list[dict[str, Any]], objective
 )
 def test_ties_are_broken_in_the_order_that_is_written(first: dict[str, Any], second: dict[str, Any]) -> None:
     rows = [row("b", **second), row("a", **first)]
-    assert choose(rows, constraints())["winner"] == "a"
+    assert choose(rows, constraints(margin=0.02))["winner"] == "a"
+
+
+def test_what_the_objective_asks_must_be_measured() -> None:
+    selection = choose([row("a", energy_j=None), row("b", energy_j=2.0)], constraints(objective="energy_j"))
+    assert selection["winner"] == "b"
+    assert selection["candidates"][0]["reasons"] == ["energy_j not measured, which is the objective"]
+
+
+def test_weights_without_weight_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"constraints\.weights\.p99_ms"):
+        constraints(objective="weighted", weights={"p99_ms": 0})
 
 
 def test_reference_never_wins() -> None:
@@ -134,7 +186,7 @@ def test_no_candidate_writes_why_and_says_no(tmp_path: Path) -> None:
 def test_command_exits_with_the_answer(tmp_path: Path, limit: float, code: int) -> None:
     write_benchmark(tmp_path / "benchmark")
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    chosen = {"max": {"p99_ms": limit}, "min": {}, "licence": [], "objective": "p99_ms"}
+    chosen = {"max": {"p99_ms": limit}, "min": {}, "licence": [], "objective": "p99_ms", "weights": {}, "margin": 0.02}
     params |= {
         "constraints": chosen,
         "tracking": {"mlflow": False, "tensorboard": False, "wandb": False, "uri": None, "experiment": "x"},

@@ -11,7 +11,7 @@ from graphs import BOXES, plain
 
 from sightline import engines
 from sightline.contract import ModelDescription
-from sightline.errors import SightlineError
+from sightline.errors import NotAvailableError, SightlineError
 
 NAMES = sorted(path.stem for path in Path(engines.__file__).parent.glob("[a-z]*.py"))
 CPU = [name.replace("_", "-") for name in NAMES if name.endswith("_cpu")]
@@ -80,9 +80,42 @@ def test_onnxruntime_runs_the_int8_file(detector: Path) -> None:
 
 
 def test_openvino_pins_its_arithmetic(detector: Path) -> None:
-    assert engines.load("openvino-cpu-fp32", detector).facts()["precision"] == "f32"
-    with pytest.raises(SightlineError, match="int8, expected fp32"):
+    facts = engines.load("openvino-cpu-fp32", detector).facts()
+    assert (facts["precision"], facts["arithmetic"]) == ("fp32", "f32")
+    with pytest.raises(SightlineError, match="fp16, expected fp32, bf16, int8"):
+        engines.load("openvino-cpu-fp16", detector)
+
+
+def test_openvino_runs_bfloat16_where_the_processor_has_it_and_refuses_elsewhere(detector: Path) -> None:
+    if "avx512_bf16" in Path("/proc/cpuinfo").read_text():
+        assert engines.load("openvino-cpu-bf16", detector).facts()["arithmetic"] == "bf16"
+    else:
+        with pytest.raises(NotAvailableError, match="on this processor, expected bf16"):
+            engines.load("openvino-cpu-bf16", detector)
+
+
+def test_a_file_that_was_not_exported_is_not_available(detector: Path) -> None:
+    with pytest.raises(NotAvailableError, match="no file openvino-int8"):
         engines.load("openvino-cpu-int8", detector)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("onnxruntime-cpu-int8", ("onnxruntime-cpu", "int8", 1)),
+        ("onnxruntime-cpu-int8-t4", ("onnxruntime-cpu", "int8", 4)),
+        ("openvino-cpu-fp32-t1", ("openvino-cpu", "fp32", 1)),
+        ("nothing", ("", "nothing", 1)),
+        ("", ("", "", 1)),
+    ],
+)
+def test_a_candidates_name_says_what_it_is(name: str, expected: tuple[str, str, int]) -> None:
+    assert engines.Candidate.parse(name) == expected
+
+
+def test_the_candidates_threads_are_used(detector: Path) -> None:
+    assert engines.load("onnxruntime-cpu-fp32-t2", detector).facts()["threads"] == "2"
+    assert engines.load("onnxruntime-cpu-fp32-t2", detector, threads=1).facts()["threads"] == "1"
 
 
 def test_a_provider_that_is_not_there_is_an_error(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,5 +127,5 @@ def test_a_provider_that_is_not_there_is_an_error(detector: Path, monkeypatch: p
 
 
 def test_an_unknown_engine_names_those_that_there_are(detector: Path) -> None:
-    with pytest.raises(SightlineError, match="got 'onnxruntime-tpu', expected one of onnxruntime-cpu, openvino-cpu"):
+    with pytest.raises(SightlineError, match="'onnxruntime-tpu': not there, expected one of onnxruntime-cpu, openvino-cpu"):
         engines.load("onnxruntime-tpu-fp32", detector)

@@ -1,0 +1,39 @@
+"""Joules by the machine's own counters."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks import energy
+from tasks.energy import Meter
+
+
+@pytest.fixture(autouse=True)
+def no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energy, "gpus", list)
+
+
+def write(folder: Path, name: str, microjoules: int, top: int = 1_000_000_000) -> None:
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / name / "energy_uj").write_text(f"{microjoules}\n")
+    (folder / name / "max_energy_range_uj").write_text(f"{top}\n")
+
+
+def test_packages_are_added_up_and_parts_of_them_are_not(tmp_path: Path) -> None:
+    for name in ("intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0"):
+        write(tmp_path, name, 5_000_000)
+    meter = Meter(tmp_path)
+    for name in ("intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0"):
+        write(tmp_path, name, 7_500_000)
+    assert meter.read() == pytest.approx(5.0)
+
+
+def test_a_counter_that_starts_again_from_0(tmp_path: Path) -> None:
+    write(tmp_path, "intel-rapl:0", 999_000_000)
+    meter = Meter(tmp_path)
+    write(tmp_path, "intel-rapl:0", 1_000_000)
+    assert meter.read() == pytest.approx(2.0)
+
+
+def test_no_counter_is_no_figure(tmp_path: Path) -> None:
+    assert Meter(tmp_path).read() is None
