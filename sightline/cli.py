@@ -85,13 +85,11 @@ def _help(verbs: dict[str, EntryPoint]) -> str:
 
 def serve(arguments: list[str]) -> None:
     """Starts the HTTP service of a packaged folder."""
-    from sightline.pool import available_cores
-
     parser = argparse.ArgumentParser(prog="sightline serve", description=serve.__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="written by the stage package, e.g. dist/service")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
-    parser.add_argument("--workers", type=_positive, default=available_cores(), help="inference threads (default: cores)")
+    parser.add_argument("--workers", type=_positive, help="inferences at a time (default: what keeps all cores busy)")
     parser.add_argument("--queue", type=_positive, default=128, help="requests that may wait (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:

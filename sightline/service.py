@@ -23,8 +23,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sightline.engines import Candidate
 from sightline.errors import SightlineError
-from sightline.pool import Answer, Pool, QueueFullError
+from sightline.pool import Answer, Pool, QueueFullError, available_cores
 from sightline.predictor import Predictor, read_manifest
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -163,13 +164,21 @@ class Service:
             yield chunk
 
 
-def run(folder: Path, host: str, port: int, workers: int, queue: int) -> None:
+def run(folder: Path, host: str, port: int, workers: int | None, queue: int) -> None:
     """Serves a packaged folder until it is stopped; what is under way is answered first.
+
+    Args:
+        folder: What `package` wrote.
+        host: The address to listen on.
+        port: 0 takes a free one.
+        workers: Inferences at a time; None: as many as keep all cores busy with the candidate's threads.
+        queue: Requests that may wait.
 
     Raises:
         SightlineError: The folder holds no package that runs here, or the address is taken.
     """
     manifest = read_manifest(folder)
+    workers = workers or max(1, available_cores() // Candidate.parse(manifest["candidate"]).threads)
     service = Service(manifest, [Predictor(folder) for _ in range(workers)], queue)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -193,8 +193,16 @@ def _batched(model: "onnx.ModelProto") -> "Iterator[onnx.ValueInfoProto]":
 
 
 def _strip(model: "onnx.ModelProto", name: str) -> "onnx.ModelProto":
-    """Drops producers, documentation and metadata (dynamo's hold source paths), and names the graph."""
+    """Drops producers, documentation and metadata (dynamo's hold source paths), and names the graph.
+
+    Each set of operators is named once: merged parts repeat it, which ONNX Runtime's quantiser refuses.
+    """
+    import onnx
+
     graph = model.graph
+    versions = {each.domain: each.version for each in model.opset_import}
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in versions.items())
     for item in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
         item.ClearField("metadata_props")
         item.ClearField("doc_string")

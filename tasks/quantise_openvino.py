@@ -1,5 +1,8 @@
 """INT8 for OpenVINO: its own format with the core's layers quantised by NNCF, calibrated on images of the training split."""
 
+import contextlib
+import io
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,10 +38,11 @@ def quantise(
         path: The file.
         spare_last: Leave the layers that give the core's outputs in float: boxes and scores suffer most from rounding.
     """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # which tells of CUDA that nobody asked for
     import nncf
     import openvino
 
-    nncf.set_log_level("ERROR")
+    nncf.set_log_level(logging.ERROR)
     whole = finish(join(graphs), description, graphs.masks)
     model = openvino.Core().read_model(whole.SerializeToString())
     spared = [re.escape(name) for name in last_layers(graphs.core)] if spare_last else []
@@ -46,12 +50,13 @@ def quantise(
     names = [node.get_friendly_name() for node in model.get_ordered_ops()]
     kept = [name for name in names if not name.startswith(CORE) or spare.fullmatch(name)]
     takes_conf = any("conf" in node.get_names() for node in model.inputs)
-    quantised = nncf.quantize(
-        model,
-        nncf.Dataset(samples, lambda sample: _feed(sample, description, takes_conf)),
-        subset_size=len(samples),
-        ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # a bar of its own
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset(samples, lambda sample: _feed(sample, description, takes_conf)),
+            subset_size=len(samples),
+            ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+        )
     _strip(quantised)
     openvino.save_model(quantised, path, compress_to_fp16=False)
     path.write_text(_VERSION.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")

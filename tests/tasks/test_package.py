@@ -20,7 +20,7 @@ from datasets import complete
 from PIL import Image
 
 from sightline import cli
-from sightline.contract import Calibration, ModelDescription, Task, dump_json, sha256_of
+from sightline.contract import Calibration, ModelDescription, Task, describe_file, dump_json, sha256_of
 from sightline.errors import SightlineError
 from sightline.predictor import Predictor
 from tasks import bundle, schema
@@ -115,7 +115,25 @@ def test_calibration_is_told_of_an_int8_file_alone(tmp_path: Path) -> None:
     assert metrics["accuracy_top1"] == 1
     assert ModelDescription.read(paths.out).calibration is None
     assert "openvino==" in (paths.out / "requirements.txt").read_text()
-    assert Predictor(paths.out).engine.facts()["precision"] == "f32"
+    assert Predictor(paths.out).engine.facts()["arithmetic"] == "f32"
+
+
+def test_openvinos_own_file_ships_with_its_weights(tmp_path: Path) -> None:
+    import openvino
+
+    paths = write_inputs(tmp_path, "classify", "openvino-cpu-int8-t2")
+    file = paths.exported / "model.openvino-int8.xml"
+    openvino.save_model(openvino.Core().read_model(paths.exported / "model.onnx"), file)
+    description = ModelDescription.read(paths.exported)
+    files = {**description.files, "openvino-int8": describe_file(file, file.with_suffix(".bin"))}
+    replace(description, files=files).write(paths.exported)
+    assert package(paths, CONFIG)["accuracy_top1"] == 1
+    assert {path.name for path in paths.out.glob("model.*")} == {"model.json", file.name, "model.openvino-int8.bin"}
+    assert ModelDescription.read(paths.out).calibration is not None
+    assert Predictor(paths.out).engine.facts()["threads"] == "2"
+    (paths.out / "model.openvino-int8.bin").write_bytes(b"")
+    with pytest.raises(SightlineError, match=r"model\.openvino-int8\.bin: not the file that model\.json describes"):
+        Predictor(paths.out)
 
 
 def test_the_manifest_tells_where_it_comes_from(packaged: tuple[Paths, dict[str, float]]) -> None:
@@ -175,8 +193,8 @@ def test_documents_are_whole(packaged: tuple[Paths, dict[str, float]]) -> None:
 @pytest.mark.parametrize(
     ("winner", "message"),
     [
-        ("onnxruntime-cpu-fp16", "no file of precision fp16, got fp32, int8"),
-        ("pytorch-fp32", "got 'pytorch', expected one of onnxruntime-cpu, openvino-cpu"),
+        ("onnxruntime-cpu-fp16", "no file fp16, got fp32, int8"),
+        ("pytorch-fp32", "'pytorch': not there, expected one of onnxruntime-cpu, openvino-cpu"),
     ],
 )
 def test_a_winner_that_cannot_ship_is_refused(tmp_path: Path, winner: str, message: str) -> None:

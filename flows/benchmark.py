@@ -1,0 +1,105 @@
+"""The verbs of `sightline` that measure a model of one's own, and choose its engine, without a run: benchmark, select."""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from flows import project
+from flows.compose import compose_params
+from sightline.contract import dump_json, sha256_of
+from sightline.errors import SightlineError
+from tasks import schema
+from tasks.selection import choose, to_markdown
+from tasks.stage import QUIET
+
+STAGES: Final = ("ingest", "validate", "transform", "fingerprint", "train", "evolve", "export", "benchmark")
+REPORT: Final = Path("reports/benchmark")
+BENCHMARK_FILE: Final = "benchmark.json"
+
+
+def benchmark(arguments: list[str]) -> int:
+    """Exports a model of your own to each precision and measures each engine on your data."""
+    parser = argparse.ArgumentParser(
+        prog="sightline benchmark",
+        description=f"{benchmark.__doc__} Nothing is trained: its files are compared with it, and each engine is measured.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file or weights, as `model.weights` takes them")
+    parser.add_argument("--data", type=Path, required=True, help="a labelled dataset: a folder or a ZIP, of any format")
+    parser.add_argument("--as", dest="name", required=True, metavar="NAME", help="its architecture: a file of conf/model")
+    parser.add_argument("--out", type=Path, help="where files and reports go (default: work/models/<name of the file>)")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="e.g. model.imgsz=640 hardware.threads=[1,2]")
+    options = parser.parse_intermixed_args(arguments)
+    project.check()
+    for path in (options.model, options.data):
+        if not path.exists():
+            raise SightlineError(f"{path}: not there: name {'a model' if path == options.model else 'a dataset'}")
+    out = options.out or Path("work/models") / options.model.stem
+    source = "folder" if options.data.is_dir() else "zip"
+    given = [
+        f"model={options.name}",
+        f"model.weights={options.model.resolve()}",
+        f"model.weights_sha256={sha256_of(options.model)}",
+        f"dataset={source}",
+        f"dataset.path={options.data.resolve()}",
+        "tracking=none",
+    ]
+    text = compose_params([*given, *options.overrides])
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    (out / "params.yaml").write_text(text, encoding="utf-8")
+    (out / project.SOURCE_FILE).write_text(dump_json({}), encoding="utf-8")
+    commands = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    environment = {**os.environ, **QUIET, "PYTHONPATH": str(Path.cwd())}
+    for stage in STAGES:
+        command = shlex.split(commands[stage]["cmd"].removeprefix("exec python"))
+        code = subprocess.run([sys.executable, *command], cwd=out, env=environment, check=False).returncode
+        if code:
+            return code
+    print((out / REPORT / "benchmark.md").read_text(encoding="utf-8"))
+    print(f"Choose: sightline select {out / REPORT} constraints.max.p99_ms=20")
+    return 0
+
+
+def select(arguments: list[str]) -> int:
+    """Chooses from a benchmark the candidate that meets constraints, and says why each other lost."""
+    parser = argparse.ArgumentParser(prog="sightline select", description=select.__doc__)
+    parser.add_argument(
+        "benchmark", type=Path, metavar="BENCHMARK", nargs="?", default=REPORT, help="a folder with benchmark.json"
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="e.g. constraints.max.p99_ms=20 constraints.objective=rss_mb"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    if "=" in str(options.benchmark):
+        options.benchmark, options.overrides = REPORT, [str(options.benchmark), *options.overrides]
+    project.check()
+    path = options.benchmark / BENCHMARK_FILE if options.benchmark.is_dir() else options.benchmark
+    table = _read(path)
+    model = [f"model={table['model']}"] if table["model"] in project.names("model") else []
+    params = yaml.safe_load(compose_params([*model, *options.overrides]))
+    selection = choose(table["rows"], schema.parse(schema.Constraints, params["constraints"]))
+    print(to_markdown(selection))
+    return 0 if selection["winner"] else 1
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A benchmark.json.
+
+    Raises:
+        SightlineError: It is none.
+    """
+    try:
+        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not (table["rows"] and {"candidate", "status"} <= set(table["rows"][0])):
+            raise KeyError("rows")
+    except OSError as error:
+        raise SightlineError(f"{path}: {error.strerror}: name a folder with {BENCHMARK_FILE}") from None
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise SightlineError(f"{path}: no {BENCHMARK_FILE} of the stage benchmark: run it again") from None
+    return table

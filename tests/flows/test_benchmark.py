@@ -1,0 +1,105 @@
+"""`sightline benchmark` and `sightline select` on a model of one's own."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.benchmark import benchmark, select
+from sightline.errors import SightlineError
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "tasks"))
+FIGURES = {
+    "shipped": True,
+    "status": "ok",
+    "message": "",
+    "licence": "MIT",
+    "rss_mb": 90.0,
+    "size_mb": 3.0,
+    "drop": 0.0,
+    "fitness": 0.5,
+}
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A folder with a benchmark of a classifier."""
+    rows: list[dict[str, Any]] = [
+        {**FIGURES, "candidate": "onnxruntime-cpu-fp32", "p99_ms": 9.0, "accuracy_top1": 0.9},
+        {**FIGURES, "candidate": "onnxruntime-cpu-int8", "p99_ms": 5.0, "accuracy_top1": 0.8},
+    ]
+    (tmp_path / "benchmark.json").write_text(json.dumps({"model": "resnet18", "task": "classify", "machine": {}, "rows": rows}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "heading"),
+    [
+        ([], 0, "# onnxruntime-cpu-int8"),
+        (["constraints.min.accuracy_top1=0.85"], 0, "# onnxruntime-cpu-fp32"),
+        (["constraints.max.p99_ms=1"], 1, "# No candidate meets the constraints"),
+    ],
+)
+def test_select_answers(table: Path, overrides: list[str], code: int, heading: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert select([str(table), *overrides]) == code
+    assert capsys.readouterr().out.startswith(heading)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": [], "model": "x"}', '{"rows": [{}], "model": "x"}'])
+def test_select_refuses_what_is_no_benchmark(content: str, tmp_path: Path) -> None:
+    (tmp_path / "benchmark.json").write_text(content)
+    with pytest.raises(SightlineError, match=r"benchmark\.json: no benchmark\.json of the stage"):
+        select([str(tmp_path)])
+
+
+def test_select_refuses_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SightlineError, match="No such file"):
+        select([str(tmp_path / "nowhere"), "constraints.max.p99_ms=1"])
+
+
+def test_benchmark_refuses_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SightlineError, match=r"model\.onnx: not there: name a model"):
+        benchmark([str(tmp_path / "model.onnx"), "--data", str(tmp_path), "--as", "resnet18"])
+
+
+@pytest.mark.slow
+def test_a_model_of_ones_own_is_measured_and_chosen_from(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import tiny
+
+    from tasks.export import Config, Paths, export
+    from tasks.schema import Export
+    from tasks.tables import Dataset
+
+    raw, root = tiny.write_dataset(tmp_path)
+    dataset = Dataset.read(raw, root)
+    model = tiny.write_classifier(tmp_path / "champion", dataset)
+    paths = Paths(
+        raw=raw, dataset=root, champion=tmp_path / "champion", model=tmp_path / "exported", report=tmp_path / "report"
+    )
+    settings = Export(precisions=("fp32",), conf=0.3, calibration_images=1, parity_images=9, max_drop={"fp32": 0.1})
+    export(paths, Config(model=model, export=settings))
+    for split in ("train", "val", "test"):
+        for sample in dataset.samples(split if split != "test" else "val"):
+            folder = tmp_path / "data" / split / dataset.classes[int(sample.labels[0])]
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(sample.path, folder / f"{split}-{sample.path.name}")
+    arguments = [str(tmp_path / "exported" / "model.onnx"), "--data", str(tmp_path / "data"), "--as", "resnet18"]
+    small = [
+        "model.imgsz=32",
+        "benchmark.samples=9",
+        "validate.on_error=quarantine",
+        "hardware.candidates=[onnxruntime-cpu-fp32]",
+    ]
+    assert benchmark([*arguments, "--out", str(tmp_path / "out"), *small]) == 0, capfd.readouterr()
+    assert "| onnxruntime-cpu-fp32 | 1.0" in capfd.readouterr().out
+    assert select([str(tmp_path / "out" / "reports" / "benchmark"), "constraints.max.drop=1"]) == 0
+    assert capfd.readouterr().out.startswith("# onnxruntime-cpu-fp32")
