@@ -112,6 +112,7 @@ def run(model: onnx.ModelProto, **inputs: Any) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, inputs)
 
 
+@pytest.mark.parametrize("file", [pytest.param(name, marks=[pytest.mark.slow] if name != "ssdlite" else []) for name in FILES])
 def test_graph_agrees_for_any_batch_and_quantises(file: str, weights: Path, graphs: Graphs, tmp_path: Path) -> None:
     made = family(file)
     whole = finish(join(graphs), made.description())

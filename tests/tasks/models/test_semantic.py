@@ -193,7 +193,10 @@ def test_a_batch_of_one_is_refused_where_features_are_pooled(tmp_path: Path) -> 
         fit(dataset, tiny_data.recipe("fast_scnn", batch=1), start=None, work=tmp_path, out=tmp_path / "w", on_epoch=print)
 
 
-@pytest.mark.parametrize(("file", "arch"), PAIRS)
+@pytest.mark.parametrize(
+    ("file", "arch"),
+    [pytest.param(*pair, marks=[pytest.mark.slow] if pair[0] in ("fcn", "deeplabv3") else []) for pair in PAIRS],
+)
 def test_files_agree_with_the_checkpoint_and_the_core_alone_is_quantised(file: str, arch: str, tmp_path: Path) -> None:
     dataset = tiny_data.dataset(tmp_path / "data", "semantic")
     segmenter = models.load(tiny_data.model(file).model_copy(update={"arch": arch}), dataset.classes)

@@ -153,6 +153,7 @@ def run(model: Any, **inputs: Any) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, inputs)
 
 
+@pytest.mark.slow
 def test_graph_agrees_for_any_batch(file: str, weights: Path, graphs: Graphs) -> None:
     made = family(file)
     parts = made.parts(weights)
@@ -172,6 +173,7 @@ def test_graph_agrees_for_any_batch(file: str, weights: Path, graphs: Graphs) ->
     assert not any(value.any() for value in nothing)
 
 
+@pytest.mark.slow
 def test_masks_of_the_graph_are_those_of_the_parts(file: str, weights: Path, graphs: Graphs) -> None:
     if file != "mask_rcnn":
         pytest.skip("has no masks")
@@ -185,6 +187,7 @@ def test_masks_of_the_graph_are_those_of_the_parts(file: str, weights: Path, gra
     assert near[scores.numpy() > 0].mean() > 0.9
 
 
+@pytest.mark.slow
 def test_only_the_convolutions_are_quantised(file: str, graphs: Graphs, tmp_path: Path) -> None:
     made = family(file)
     samples = tiny_data.dataset(tmp_path / "data", made.config.task).samples("train")[:2]
