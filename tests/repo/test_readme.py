@@ -47,8 +47,9 @@ def test_command(command: str, fork: Callable[[], Checkout], request: pytest.Fix
         real = str(request.getfixturevalue("real_data"))
         command = command.replace("../shared/data", real)
         if command.startswith("sightline diff"):
-            before = next(each for each in commands() if each.startswith("sightline convert"))
-            checkout.run(before.replace("../shared/data", real))
+            checkout.run(before("sightline convert").replace("../shared/data", real))
+    if command.startswith("sightline select"):
+        checkout.run(before("sightline benchmark") + " experiment=smoke")
     if command in SERVERS:
         url, limit_s = SERVERS[command]
         with started(checkout, command):
@@ -56,7 +57,7 @@ def test_command(command: str, fork: Callable[[], Checkout], request: pytest.Fix
         return
     if command.startswith("dvc exp run"):
         command += SMOKE
-    elif command.startswith("sightline run"):
+    elif command.startswith(("sightline run", "sightline benchmark")):
         command += " experiment=smoke"
     elif command.startswith("sightline predict"):
         photo = sorted((checkout.folder / "data/raw").rglob("*.jpg"))[0]
@@ -67,6 +68,11 @@ def test_command(command: str, fork: Callable[[], Checkout], request: pytest.Fix
         assert "mAP50" in done.stdout
         return
     checkout.run(command)
+
+
+def before(start: str) -> str:
+    """The README's command that begins like this."""
+    return next(each for each in commands() if each.startswith(start))
 
 
 @contextmanager
