@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -16,12 +17,16 @@ from flows.compose import compose_params
 from sightline.contract import dump_json, sha256_of
 from sightline.errors import SightlineError
 from tasks import schema
+from tasks.benchmark_report import JSON_FILE
 from tasks.selection import choose, to_markdown
 from tasks.stage import QUIET
 
 STAGES: Final = ("ingest", "validate", "transform", "fingerprint", "train", "evolve", "export", "benchmark")
 REPORT: Final = Path("reports/benchmark")
-BENCHMARK_FILE: Final = "benchmark.json"
+MARK: Final = ".sightline-benchmark"
+"""The file by which a folder is known as one of these: what it holds may be replaced."""
+NEEDED: Final = ("candidate", "shipped", "licence", "fitness", "rss_mb")
+"""Columns that no choice is made without."""
 
 
 def benchmark(arguments: list[str]) -> int:
@@ -37,21 +42,28 @@ def benchmark(arguments: list[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="e.g. model.imgsz=640 hardware.threads=[1,2]")
     options = parser.parse_intermixed_args(arguments)
     project.check()
-    for path in (options.model, options.data):
-        if not path.exists():
-            raise SightlineError(f"{path}: not there: name {'a model' if path == options.model else 'a dataset'}")
-    out = options.out or Path("work/models") / options.model.stem
+    if not options.model.is_file():
+        raise SightlineError(f"{options.model}: no file, expected a model: name an ONNX file or weights")
+    if not options.data.exists():
+        raise SightlineError(f"{options.data}: not there: name a labelled dataset")
+    digest = sha256_of(options.model)
+    out = options.out or Path("work/models") / f"{options.model.stem}-{digest[:8]}"
+    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
+        raise SightlineError(
+            f"--out: {out}: got a folder with files of another origin, expected a new or empty one: name another"
+        )
     source = "folder" if options.data.is_dir() else "zip"
     given = [
         f"model={options.name}",
-        f"model.weights={options.model.resolve()}",
-        f"model.weights_sha256={sha256_of(options.model)}",
+        f"model.weights={_quoted(options.model.resolve())}",
+        f"model.weights_sha256={digest}",
         f"dataset={source}",
-        f"dataset.path={options.data.resolve()}",
+        f"dataset.path={_quoted(options.data.resolve())}",
         "tracking=none",
     ]
     text = compose_params([*given, *options.overrides])
     (out / "data").mkdir(parents=True, exist_ok=True)
+    (out / MARK).write_text(f"{options.model.resolve()}\n", encoding="utf-8")
     (out / "params.yaml").write_text(text, encoding="utf-8")
     (out / project.SOURCE_FILE).write_text(dump_json({}), encoding="utf-8")
     commands = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -76,16 +88,21 @@ def select(arguments: list[str]) -> int:
         "overrides", nargs="*", metavar="OVERRIDE", help="e.g. constraints.max.p99_ms=20 constraints.objective=rss_mb"
     )
     options = parser.parse_intermixed_args(arguments)
-    if "=" in str(options.benchmark):
+    if "=" in str(options.benchmark) and not options.benchmark.exists():
         options.benchmark, options.overrides = REPORT, [str(options.benchmark), *options.overrides]
     project.check()
-    path = options.benchmark / BENCHMARK_FILE if options.benchmark.is_dir() else options.benchmark
+    path = options.benchmark / JSON_FILE if options.benchmark.is_dir() else options.benchmark
     table = _read(path)
-    model = [f"model={table['model']}"] if table["model"] in project.names("model") else []
+    model = [f"model={table['model']}", f"model.task={table['task']}"] if table["model"] in project.names("model") else []
     params = yaml.safe_load(compose_params([*model, *options.overrides]))
     selection = choose(table["rows"], schema.parse(schema.Constraints, params["constraints"]))
     print(to_markdown(selection))
     return 0 if selection["winner"] else 1
+
+
+def _quoted(path: Path) -> str:
+    """A path as Hydra takes any of them: backslashes count where a quote follows, which they escape."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(path)) + "'"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -96,10 +113,14 @@ def _read(path: Path) -> dict[str, Any]:
     """
     try:
         table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not (table["rows"] and {"candidate", "status"} <= set(table["rows"][0])):
+        if not table["rows"] or not isinstance(table["model"], str) or not isinstance(table["task"], str):
             raise KeyError("rows")
+        for row in table["rows"]:
+            needed = NEEDED if row["status"] == "ok" else ("candidate", "message")
+            if any(row.get(key) is None for key in needed):
+                raise KeyError("candidate")
     except OSError as error:
-        raise SightlineError(f"{path}: {error.strerror}: name a folder with {BENCHMARK_FILE}") from None
-    except (ValueError, KeyError, TypeError, IndexError):
-        raise SightlineError(f"{path}: no {BENCHMARK_FILE} of the stage benchmark: run it again") from None
+        raise SightlineError(f"{path}: {error.strerror}: name a folder with {JSON_FILE}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise SightlineError(f"{path}: no {JSON_FILE} of the stage benchmark: run it again") from None
     return table

@@ -45,9 +45,11 @@ def benchmark(paths: Paths, config: Config) -> dict[str, float]:
             f"hardware.machine: this is {here['name']!r}, expected {config.hardware.machine!r}: run it there, or set it to any"
         )
     description = ModelDescription.read(paths.exported)
-    requests = draw(gates.samples(Dataset.read(paths.raw, paths.dataset), paths.champion), REQUEST_IMAGES)
-    images = [str(sample.path) for sample in requests]
-    contenders = [_contender(candidate, description, images, paths, config) for candidate in candidates(config.hardware)]
+    judged = gates.samples(Dataset.read(paths.raw, paths.dataset), paths.champion)
+    images = [str(sample.path) for sample in draw(judged, REQUEST_IMAGES)]
+    contenders = [
+        _contender(candidate, description, images, paths, config, len(judged)) for candidate in candidates(config.hardware)
+    ]
     measure(contenders)
     rows = [each.row for each in contenders]
     _compare(rows, config.hardware.price_per_hour)
@@ -68,7 +70,7 @@ def _is_shipped(candidate: Candidate) -> bool:
 
 
 def _contender(
-    candidate: Candidate, description: ModelDescription, images: list[str], paths: Paths, config: Config
+    candidate: Candidate, description: ModelDescription, images: list[str], paths: Paths, config: Config, judged: int
 ) -> Contender:
     """A candidate with what its row says before it is measured."""
     shipped = _is_shipped(candidate)
@@ -91,18 +93,19 @@ def _contender(
         dataset=str(paths.dataset),
         champion=str(paths.champion),
     )
-    return Contender(row, job, config.benchmark)
+    return Contender(row, job, config.benchmark, judged)
 
 
 def _compare(rows: list[dict[str, Any]], price_per_hour: float | None) -> None:
-    """Adds what each candidate loses against the reference, where both were measured, and what a million images cost."""
+    """Adds what each candidate loses against the reference, and what a million images cost with all cores busy."""
     reference = rows[0].get("fitness")
     for row in rows:
         if row["status"] == "ok":
             if reference is not None:
                 row["drop"] = round(reference - row["fitness"], 6) + 0.0  # no -0.0
             if price_per_hour is not None:
-                row["cost_per_million"] = round(price_per_hour / 3600 * 1e6 / row["throughput"], 4)
+                images_s = row.get("streams_images_s") or row["throughput"]
+                row["cost_per_million"] = round(price_per_hour / 3600 * 1e6 / images_s, 4)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from matplotlib.figure import Figure
+
 from sightline.contract import dump_json
 from tasks import metrics
+from tasks.schema import Constraints
 
 JSON_FILE: Final = "benchmark.json"
+PLOT_FILE: Final = "accuracy_latency.png"
 COLUMNS: Final = (
     "candidate", "engine", "precision", "threads", "shipped", "status", "message", "p50_ms", "p90_ms", "p95_ms", "p99_ms",
     "throughput", "cpu_percent", "rss_mb", "size_mb", "load_ms", "first_ms", "energy_j", "bare_p50_ms", "streams",
-    "streams_images_s", "streams_rss_mb", "samples", "windows", "is_stable", "drop", "cost_per_million", "licence", "fitness",
+    "streams_images_s", "samples", "windows", "is_stable", "drop", "cost_per_million", "licence", "fitness",
 )  # fmt: skip
 READABLE: Final = (
     "p50_ms", "p95_ms", "p99_ms", "throughput", "bare_p50_ms", "streams_images_s", "cpu_percent", "rss_mb", "size_mb",
@@ -36,7 +40,7 @@ def write(folder: Path, table: Mapping[str, Any]) -> None:
         writer.writeheader()
         writer.writerows(flat)
     (folder / "benchmark.md").write_text(to_markdown(table, rows), encoding="utf-8")
-    _plot(folder / "accuracy_latency.png", rows, metrics.load(table["task"]).FITNESS)
+    plot(folder / PLOT_FILE, rows, metrics.load(table["task"]).FITNESS)
 
 
 def to_markdown(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -89,19 +93,40 @@ def _cell(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 1 else f"{value:.1f}"
 
 
-def _plot(path: Path, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
-    import matplotlib as mpl
+def plot(path: Path, rows: Sequence[Mapping[str, Any]], metric: str, constraints: Constraints | None = None) -> None:
+    """Accuracy against latency; with constraints, what they forbid of either is shaded.
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for row in rows:
-        if row["status"] == "ok":
-            axes.scatter(row["p99_ms"], row["fitness"], marker="o" if row["shipped"] else "x", label=row["candidate"])
-    axes.set(xlabel="p99 latency, ms", ylabel=metric, xlim=(0, None))
+    Args:
+        path: The PNG.
+        rows: Of the benchmark.
+        metric: What `fitness` is.
+        constraints: Bounds on p99_ms, the metric and its drop are drawn.
+    """
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    measured = [row for row in rows if row["status"] == "ok"]
+    for row in measured:
+        axes.scatter(row["p99_ms"], row["fitness"], marker="o" if row["shipped"] else "x", label=row["candidate"], zorder=3)
+    limits = _limits(measured, metric, constraints) if constraints else {}
+    slowest = max([row["p99_ms"] for row in measured], default=1.0)
+    axes.set(xlabel="p99 latency, ms", ylabel=metric, xlim=(0, 1.1 * max(slowest, limits.get("p99_ms", 0.0))))
+    low, high = axes.get_ylim()
+    if "p99_ms" in limits:
+        axes.axvspan(limits["p99_ms"], axes.get_xlim()[1], color="tab:red", alpha=0.12, label=f"above {limits['p99_ms']:g} ms")
+    if "fitness" in limits:
+        low = min(low, limits["fitness"] - 0.05 * (high - low))
+        axes.axhspan(low, limits["fitness"], color="tab:orange", alpha=0.12, label=f"below {limits['fitness']:.4g}")
+        axes.set_ylim(low, high)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend()
+        figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=120, metadata={"Software": None})
-    plt.close(figure)
+
+
+def _limits(rows: Sequence[Mapping[str, Any]], metric: str, constraints: Constraints) -> dict[str, float]:
+    """The bounds that the picture has axes for; a drop is one from the reference."""
+    limits = {"p99_ms": constraints.max["p99_ms"]} if "p99_ms" in constraints.max else {}
+    least = [constraints.min[name] for name in (metric, "fitness") if name in constraints.min]
+    if rows and "drop" in constraints.max and "drop" in rows[0]:
+        least.append(rows[0]["fitness"] + rows[0]["drop"] - constraints.max["drop"])
+    return limits | ({"fitness": max(least)} if least else {})

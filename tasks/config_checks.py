@@ -9,16 +9,16 @@ from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
-from sightline.contract import Precision, Task
+from sightline.contract import Precision
 from sightline.errors import SightlineError
 from tasks import variants
-from tasks.schema import Choice, Constraints, Model, Params, Tracking, Train
+from tasks.schema import Choice, Model, Params, Tracking, Train
 
 PLACE: Final = ("device", "devices", "channels_last", "compile")
 """Of a recipe, what says where and how it computes: no hyperparameters."""
 MEASURED: Final = (
     "p50_ms", "p90_ms", "p95_ms", "p99_ms", "throughput", "cpu_percent", "rss_mb", "size_mb", "load_ms", "first_ms", "energy_j",
-    "bare_p50_ms", "streams_images_s", "streams_rss_mb", "cost_per_million", "drop", "fitness",
+    "bare_p50_ms", "streams_images_s", "cost_per_million", "drop", "fitness",
 )  # fmt: skip
 """Columns of the benchmark that constraints can bound whatever the task; `tasks.metrics` has a task's own."""
 
@@ -36,7 +36,7 @@ def check(params: Params, where: str = "params.yaml") -> None:
         mistakes = [
             *_recipe_mistakes(params.model, params.train),
             *_space_mistakes(params),
-            *_constraint_mistakes(params.constraints, params.model.task),
+            *_constraint_mistakes(params),
             *_missing_trackers(params.tracking),
         ]
     if mistakes:
@@ -135,10 +135,14 @@ def _space_mistakes(params: Params) -> Iterator[str]:
             yield from (f"space.{key}: {mistake}" for mistake in mistakes)
 
 
-def _constraint_mistakes(constraints: Constraints, task: Task) -> Iterator[str]:
+def _constraint_mistakes(params: Params) -> Iterator[str]:
     """Bounds on what the benchmark does not measure."""
-    own = _literals("metrics", task)
-    valid = [*MEASURED, *own["COLUMNS"]]
+    own = _literals("metrics", params.model.task)
+    valid = [*MEASURED, *(f"batch{size}_images_s" for size in params.benchmark.batches), *own["COLUMNS"]]
+    constraints = params.constraints
+    asked = constraints.weights if constraints.objective == "weighted" else {constraints.objective: 1}
+    if asked.get("cost_per_million") and params.hardware.price_per_hour is None:
+        yield "hardware.price_per_hour: got none, expected what the machine costs, for the objective cost_per_million: set it"
     for kind, limits in (("max", constraints.max), ("min", constraints.min)):
         for column in limits:
             metric, _, name = column.partition("/")

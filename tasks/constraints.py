@@ -71,6 +71,8 @@ def check_columns(constraints: Constraints, rows: Sequence[Row]) -> None:
             if key not in columns:
                 nearest = difflib.get_close_matches(key, columns, n=1, cutoff=0.5)
                 hint = f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(columns)}"
+                if key == "drop":
+                    hint = f"it needs the reference, {rows[0]['candidate']}, which is {rows[0]['status']}: {rows[0]['message']}"
                 raise SightlineError(f"constraints.{kind}.{key}: no column of the benchmark: {hint}")
 
 

@@ -1,6 +1,7 @@
 """The energy that the machine says it took: RAPL's counters of its processors, NVML's of its GPUs."""
 
 import contextlib
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,46 +17,54 @@ class Meter:
     """
 
     def __init__(self, rapl: Path = RAPL) -> None:
-        self._packages = [each for each in sorted(rapl.glob("intel-rapl:*")) if each.name.count(":") == 1]
-        self._gpus = gpus()
+        self._packages = [
+            folder for folder in sorted(rapl.glob("intel-rapl:*")) if _text(folder / "name").startswith("package-")
+        ]
         self._begin = self._look()
 
     def read(self) -> float | None:
-        """Joules since the meter was made; None where no counter can be read."""
+        """Joules since the meter was made; None where no counter can be read, or one no longer."""
         now = self._look()
-        if now is None or self._begin is None:
+        if not self._begin or now.keys() != self._begin.keys():
             return None
-        return sum((later - earlier) % top if top else later - earlier for later, earlier, top in _rows(now, self._begin))
+        total = 0.0
+        for name, (count, top) in now.items():
+            passed = count - self._begin[name][0]
+            total += passed % top if top else passed
+        return total
 
-    def _look(self) -> list[tuple[float, float]] | None:
+    def _look(self) -> dict[str, tuple[float, float]]:
         """What each counter shows, and where it starts again from 0, both in joules; 0: never."""
-        found: list[tuple[float, float]] = []
-        for package in self._packages:
-            with contextlib.suppress(OSError, ValueError):
-                values = ((package / name).read_text(encoding="ascii") for name in ("energy_uj", "max_energy_range_uj"))
-                count, top = (int(value) / 1e6 for value in values)
-                found.append((count, top))
-        if self._gpus:
+        found: dict[str, tuple[float, float]] = {}
+        for folder in self._packages:
+            count, top = (_text(folder / name) for name in ("energy_uj", "max_energy_range_uj"))
+            if count.isdecimal() and top.isdecimal():
+                found[folder.name] = int(count) / 1e6, int(top) / 1e6
+        for index, gpu in enumerate(gpus()):
             import pynvml
 
-            for gpu in self._gpus:
-                with contextlib.suppress(pynvml.NVMLError):  # older ones do not count
-                    found.append((pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3, 0.0))
-        return found or None
+            with contextlib.suppress(pynvml.NVMLError):  # older ones do not count
+                found[f"gpu {index}"] = pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3, 0.0
+        return found
 
 
-def _rows(now: list[tuple[float, float]], begin: list[tuple[float, float]]) -> list[tuple[float, float, float]]:
-    return [(later, earlier, top) for (later, top), (earlier, _) in zip(now, begin, strict=True)]
+def _text(path: Path) -> str:
+    """A file's text; none where it cannot be read."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
-def gpus() -> list[Any]:
-    """NVIDIA's GPUs; none where there is no driver."""
+@cache
+def gpus() -> tuple[Any, ...]:
+    """NVIDIA's GPUs by NVML; none where there is no driver."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        return [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return tuple(pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount()))
     except ImportError:
-        return []
+        return ()
     except pynvml.NVMLError:
-        return []
+        return ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from sightline.contract import ModelDescription, ModelFile, describe_file
 from sightline.engines import Candidate
-from sightline.errors import AnswerIsNo
+from sightline.errors import AnswerIsNo, SightlineError
 from tasks import gates, models, schema, stage
 from tasks.draw import draw
 from tasks.graph import Graphs, export_parts, finish, join, write
@@ -65,11 +65,16 @@ def export(paths: Paths, config: Config) -> dict[str, float]:
         folder = paths.report / FAILED / precision
         folder.mkdir(parents=True)
         for attempt in _attempts(graphs, precision, training, description, folder / FILES[precision]):
-            whole = attempt()
-            replace(description, files={precision: _describe(folder / FILES[precision])}).write(folder)
             judge = JUDGES[precision]
-            _write_script(folder, judge, paths, config.export.parity_images)
-            verdicts[precision] = gate.judge(whole, folder, judge, config.export.allowed_drop(precision) or 0.0)
+            try:
+                whole = attempt()
+                replace(description, files={precision: _describe(folder / FILES[precision])}).write(folder)
+                _write_script(folder, judge, paths, config.export.parity_images)
+                verdicts[precision] = gate.judge(whole, folder, judge, config.export.allowed_drop(precision) or 0.0)
+            except SightlineError:
+                raise
+            except Exception as error:  # noqa: BLE001  a library's own, of any kind: the other files are none the worse
+                verdicts[precision] = gate.refuse(f"{type(error).__name__}: {str(error).strip()[:500] or 'no reason given'}")
             if verdicts[precision].passed:
                 break
     write_report(verdicts, paths.report)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -68,7 +68,7 @@ class Worker:
     """A module's process that answers one command after the other, as long as it lives.
 
     `python -m MODULE` reads a JSON object a line from its standard input and writes one a line to its standard output, with
-    `status` and `message`; see `answer_commands`. What ends it, a crash, a hang or too much memory, is the answer to the
+    `status` and `message`; see `tasks.commands`. What ends it, a crash, a hang or too much memory, is the answer to the
     command that was under way, and to all that follow.
 
     Args:
@@ -79,6 +79,7 @@ class Worker:
     def __init__(self, module: str, memory_mb: float) -> None:
         self.memory_mb = memory_mb
         self._ended: dict[str, Any] | None = None
+        self._closed = False
         self._folder = tempfile.TemporaryDirectory()
         self._errors = Path(self._folder.name) / "stderr"
         with self._errors.open("wb") as stderr:
@@ -102,18 +103,19 @@ class Worker:
         """Whether it answers further commands."""
         return self._ended is None
 
-    def ask(self, command: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+    def ask(self, command: Mapping[str, Any], timeout_s: float, sessions: int = 1) -> dict[str, Any]:
         """Sends a command and waits for its answer.
 
         Args:
             command: What the module takes.
             timeout_s: How long it may take, seconds; it is killed then.
+            sessions: It may take so many times the memory meanwhile.
 
         Returns:
             The answer; or only `status` (`failed`, `timeout`, `memory`) and a `message`.
         """
         if self._ended is None:
-            answer = self._ask(command, timeout_s)
+            answer = self._ask(command, timeout_s, sessions * self.memory_mb)
             if answer["status"] == "ok":
                 return answer
             self._ended = answer
@@ -121,14 +123,17 @@ class Worker:
         return self._ended
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process; again it does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         _end(self._process)
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()  # type: ignore[union-attr]
         self._folder.cleanup()
 
-    def _ask(self, command: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+    def _ask(self, command: Mapping[str, Any], timeout_s: float, limit_mb: float) -> dict[str, Any]:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it is over: there is no answer
             self._process.stdin.write(json.dumps(command).encode() + b"\n")
@@ -139,9 +144,9 @@ class Worker:
             while not data.endswith(b"\n"):
                 if time.monotonic() > until:
                     return {"status": "timeout", "message": f"took longer than {timeout_s:g} s: raise benchmark.timeout_s"}
-                if self._takes_mb() > self.memory_mb:
-                    expected = f"expected at most {self.memory_mb:g} MB: raise benchmark.memory_mb"
-                    return {"status": "memory", "message": f"got {self._takes_mb():.0f} MB, {expected}"}
+                if (takes_mb := self._takes_mb()) > limit_mb:
+                    expected = f"expected at most {limit_mb:g} MB: raise benchmark.memory_mb"
+                    return {"status": "memory", "message": f"got {takes_mb:.0f} MB, {expected}"}
                 if selector.select(LOOK_S):
                     part = os.read(self._process.stdout.fileno(), 1 << 20)  # type: ignore[union-attr]
                     if not part:
@@ -155,14 +160,6 @@ class Worker:
             return float(psutil.Process(self._process.pid).memory_info().rss) / MB
         except psutil.Error:
             return 0.0
-
-
-def answer_commands(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """The other side of `Worker`: answers each command until there are no more; what libraries print goes to stderr."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)
-        for line in sys.stdin:
-            print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
 
 
 def _failure(code: int, errors: Path) -> dict[str, Any]:

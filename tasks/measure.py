@@ -3,9 +3,9 @@
 Load time and memory are taken while nothing is loaded that a service would not load; accuracy, which needs more, comes last.
 """
 
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from sightline.errors import NotAvailableError, SightlineError
 from sightline.predictor import Predictor
 from sightline.preprocess import decode, prepare_batch
-from tasks.energy import Meter
-from tasks.isolation import answer_commands
+from tasks.commands import answer_commands
 
 WARM_BATCHES: Final = 2
 
@@ -75,19 +74,12 @@ class Bench:
         """Some requests, one in flight.
 
         Returns:
-            `times_ms` from an image file's bytes to its result; `cpu_percent`, 100 is one core; `energy_j` of the machine for
-            an image, None where it does not tell; `rss_mb`, the peak memory so far.
+            `times_ms` from an image file's bytes to its result; `cpu_percent`, 100 is one core; `rss_mb`, the peak memory.
         """
-        meter, used, begin = Meter(), time.process_time(), time.perf_counter()
+        used, begin = time.process_time(), time.perf_counter()
         times_ms = self._times(samples)
-        passed = time.perf_counter() - begin
-        energy_j = meter.read()
-        return {
-            "times_ms": times_ms,
-            "cpu_percent": 100 * (time.process_time() - used) / passed,
-            "energy_j": None if energy_j is None else energy_j / samples,
-            "rss_mb": peak_rss_mb(),
-        }
+        share = (time.process_time() - used) / (time.perf_counter() - begin)
+        return {"times_ms": times_ms, "cpu_percent": 100 * share, "rss_mb": peak_rss_mb()}
 
     def bare(self, samples: int) -> dict[str, Any]:
         """The model alone, on images that are decoded and prepared: `times_ms`."""
@@ -107,18 +99,16 @@ class Bench:
         """As many predictors as a service has on all cores, each with a request in flight.
 
         Returns:
-            `images_s` of all together; `rss_mb`, the peak memory with them.
+            `images_s` of all together.
         """
         predictors = [self.predictor, *(self._predictor() for _ in range(count - 1))]
         for predictor in predictors:
             predictor.warm_up()
-        threads = [threading.Thread(target=self._work, args=(predictor, samples)) for predictor in predictors]
-        begin = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return {"images_s": count * samples / (time.perf_counter() - begin), "rss_mb": peak_rss_mb()}
+        with ThreadPoolExecutor(count) as pool:
+            begin = time.perf_counter()
+            for future in [pool.submit(self._work, predictor, samples) for predictor in predictors]:
+                future.result()
+            return {"images_s": count * samples / (time.perf_counter() - begin)}
 
     def accuracy(self) -> dict[str, Any]:
         """The task's `metrics` on the images that judge the champion."""

@@ -28,7 +28,7 @@ FAILED: Final = "failed"
 SCRIPT_FILE: Final = "reproduce.py"
 """In the folder of a file that failed."""
 SCRIPT: Final = '''\
-"""Measures the checkpoint and the file beside this one on the images that it failed on; run it in the project's root."""
+"""Measures the checkpoint and the file beside this one on the images that it failed on."""
 
 from pathlib import Path
 
@@ -38,10 +38,12 @@ from tasks.draw import draw
 from tasks.evaluate import evaluate
 from tasks.tables import Dataset
 
-champion = Path({champion!r})
-samples = draw(gates.samples(Dataset.read(Path({raw!r}), Path({dataset!r})), champion), {images})
+here = Path(__file__).resolve().parent
+root = next((folder for folder in here.parents if (folder / "params.yaml").is_file()), Path())
+champion = root / {champion!r}
+samples = draw(gates.samples(Dataset.read(root / {raw!r}, root / {dataset!r}), champion), {images})
 checkpoint = engines.load("pytorch-fp32", champion, package="tasks.engines")
-exported = engines.load({candidate!r}, Path(__file__).parent)
+exported = engines.load({candidate!r}, here)
 for engine in (checkpoint, exported):
     print(engine.facts(), evaluate(engine, samples).metrics)
 '''
@@ -92,7 +94,7 @@ class Gate:
     def __init__(self, checkpoint: Path, parts: "Parts", samples: Sequence[Sample], threads: int) -> None:
         self.parts, self.samples, self.threads = parts, samples, threads
         engine = engines.load("pytorch-fp32", checkpoint, threads, package="tasks.engines")
-        self.spec = engine.description.input
+        self.spec, self.task = engine.description.input, engine.description.task
         self.reference = evaluate(engine, samples, name="parity pytorch")
 
     def judge(self, whole: "onnx.ModelProto | None", folder: Path, candidate: engines.Candidate, max_drop: float) -> Parity:
@@ -132,6 +134,11 @@ class Gate:
             message="; ".join(problems),
         )
 
+    def refuse(self, message: str) -> Parity:
+        """The verdict on a file that could not be made, or not be run."""
+        expected = self.reference.metrics["fitness"]
+        return Parity(False, 0.0, expected, expected, None, None, len(self.samples), 0, _count(self.reference), message)
+
     def _errors(self, whole: "onnx.ModelProto") -> tuple[float, float]:
         """The largest absolute and relative difference of the outputs before NMS, to two digits."""
         import torch
@@ -142,7 +149,7 @@ class Gate:
         with torch.inference_mode():
             expected = [tensor.numpy() for tensor in self.parts(torch.from_numpy(images))]
         got = InferenceSession(whole.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"images": images})
-        if expected[0].ndim == 4:
+        if self.task in ("detect", "segment") and expected[0].ndim == 4:
             got = [*match_proposals(got[0], got[1], expected[0], expected[1]), *got[2:]]
         absolute = [float(np.abs(mine - theirs).max()) for mine, theirs in zip(got, expected, strict=True)]
         relative = [error / max(float(np.abs(tensor).max()), 1e-12) for error, tensor in zip(absolute, expected, strict=True)]

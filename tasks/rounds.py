@@ -8,21 +8,22 @@ from typing import Any, Final
 import numpy as np
 
 from sightline.engines import Candidate
+from sightline.pool import available_cores
 from tasks import schema
+from tasks.energy import Meter
 from tasks.isolation import Worker
 from tasks.measure import Job
-from tasks.parallel import cores
 from tasks.progress import Progress
 
-WINDOWS: Final = (3, 10)
-"""The fewest and the most windows of a candidate."""
+ROUNDS: Final = (3, 10)
+"""The fewest and the most windows of each candidate."""
 STABLE: Final = 0.1
-"""The medians of the last three windows differ by this share at most, or there is another window."""
-SCREENED: Final = 20
-"""Requests of the short look at the numbers of threads of a candidate, before the best of them is measured."""
+"""The medians of the last three windows differ by this share at most, or there is another round."""
+SCREENED: Final = 10
+"""Requests of each of two short looks at the numbers of threads of a candidate, before the best of them is measured."""
 SHARES: Final = (50, 90, 95, 99)
-STEPS: Final = WINDOWS[0] + 3
-"""Of the progress: load, windows, the rest, accuracy."""
+STEPS: Final = ROUNDS[0] + 3
+"""Of the progress: load, windows, accuracy, the rest."""
 
 
 class Contender:
@@ -32,33 +33,34 @@ class Contender:
         row: Its row of the benchmark; what is measured is added, and why it is not.
         job: What to measure.
         settings: How.
+        judged: How many images its accuracy is taken on.
     """
 
-    def __init__(self, row: dict[str, Any], job: Job, settings: schema.Benchmark) -> None:
-        self.row, self.job, self.settings = row, job, settings
+    def __init__(self, row: dict[str, Any], job: Job, settings: schema.Benchmark, judged: int) -> None:
+        self.row, self.job, self.settings, self.judged = row, job, settings, judged
         self.windows: list[dict[str, Any]] = []
-        self.worker: Worker | None = Worker("tasks.measure", settings.memory_mb)
+        self.worker: Worker | None = None
 
     @property
     def runs(self) -> bool:
         """Whether there is more to measure."""
-        return self.worker is not None and self.worker.alive
-
-    @property
-    def is_done(self) -> bool:
-        """Whether its windows are enough."""
-        return len(self.windows) >= WINDOWS[1] or self.is_stable
+        return self.worker is not None
 
     @property
     def is_stable(self) -> bool:
         """Whether its last three windows agree."""
         last = [_median(window) for window in self.windows[-3:]]
-        return len(self.windows) >= WINDOWS[0] and max(last) <= min(last) * (1 + STABLE)
+        return len(self.windows) >= ROUNDS[0] and max(last) <= min(last) * (1 + STABLE)
 
-    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+    @property
+    def samples(self) -> int:
+        """Requests of a window."""
+        return -(-self.settings.samples // ROUNDS[0])
+
+    def ask(self, command: str, *, limit_s: float | None = None, sessions: int = 1, **arguments: Any) -> dict[str, Any]:
         """The answer of its process; where that ends, the row says why, and the answer is empty."""
         assert self.worker is not None
-        answer = self.worker.ask({"do": command, **arguments}, self.settings.timeout_s)
+        answer = self.worker.ask({"do": command, **arguments}, limit_s or self.settings.timeout_s, sessions)
         if answer["status"] != "ok":
             self.end(answer["status"], answer["message"])
             return {}
@@ -67,39 +69,55 @@ class Contender:
     def end(self, status: str, message: str) -> None:
         """Measures nothing more."""
         self.row |= {"status": status, "message": message}
+        self.close()
+
+    def close(self) -> None:
+        """Ends its process."""
         if self.worker is not None:
             self.worker.close()
-        self.worker = None
+            self.worker = None
 
     def load(self) -> None:
-        """Loads the model."""
-        answer = self.ask("load", **asdict(self.job))
-        self.row |= {key: _rounded(answer[key]) for key in ("size_mb", "load_ms", "first_ms", "facts") if key in answer}
+        """Starts its process, and loads the model there."""
+        self.worker = Worker("tasks.measure", self.settings.memory_mb)
+        if answer := self.ask("load", **asdict(self.job)):
+            self.row |= {key: _rounded(answer[key]) for key in ("size_mb", "load_ms", "first_ms", "facts")}
+
+    def look(self) -> float:
+        """The median of a few requests, milliseconds; infinite where there is none."""
+        answer = self.ask("window", samples=SCREENED) if self.runs else {}
+        return _median(answer) if answer else float("inf")
 
     def window(self) -> None:
         """Measures another window."""
-        if answer := self.ask("window", samples=-(-self.settings.samples // WINDOWS[0])):
-            self.windows.append(answer)
-
-    def rest(self) -> None:
-        """The model alone, in batches, and on all cores."""
-        samples, threads = max(1, self.settings.samples // 10), Candidate.parse(self.row["candidate"]).threads
-        if answer := self.ask("bare", samples=samples):
-            self.row["bare_p50_ms"] = _rounded(_median(answer))
-        for size in self.settings.batches:
-            if self.runs and (answer := self.ask("batch", size=size, samples=samples)):
-                self.row[f"batch{size}_images_s"] = _rounded(answer["images_s"])
-        streams = max(1, cores() // threads)
-        if self.runs and (answer := self.ask("streams", count=streams, samples=samples)):
-            self.row |= {"streams": streams, "streams_images_s": _rounded(answer["images_s"])}
-            self.row["streams_rss_mb"] = _rounded(answer["rss_mb"])
+        meter = Meter()
+        if answer := self.ask("window", samples=self.samples):
+            joules = meter.read()
+            self.windows.append(answer | {"energy_j": None if joules is None else joules / self.samples})
 
     def accuracy(self) -> None:
         """The task's metrics; a detector's `precision` is not the precision of its arithmetic."""
-        if answer := self.ask("accuracy"):
+        share = max(1.0, self.judged / self.samples)
+        if answer := self.ask("accuracy", limit_s=share * self.settings.timeout_s):
             metrics = answer["metrics"].items()
             self.row |= {f"metric/{key}" if key in self.row else key: value for key, value in metrics} | self._latency()
-            self.end("ok", "")
+            self.row |= {"status": "ok", "message": ""}
+
+    def rest(self) -> None:
+        """The model alone, in batches, and on all cores; where that fails, columns stay empty, and the message says why."""
+        samples, streams = max(1, self.settings.samples // 10), max(1, available_cores() // self.row["threads"])
+        asked: list[tuple[str, str, dict[str, Any]]] = [("bare_p50_ms", "bare", {})]
+        asked += [(f"batch{size}_images_s", "batch", {"size": size}) for size in self.settings.batches]
+        if self.row["shipped"]:
+            self.row["streams"] = streams
+            asked.append(("streams_images_s", "streams", {"count": streams, "sessions": streams}))
+        for column, command, arguments in asked:
+            answer = self.ask(command, samples=samples, **arguments)
+            if not answer:
+                self.row |= {"status": "ok", "message": f"{column}: {self.row['status']}: {self.row['message']}"}
+                return
+            self.row[column] = _rounded(_median(answer) if command == "bare" else answer["images_s"])
+        self.close()
 
     def _latency(self) -> dict[str, Any]:
         """What the last three windows say together."""
@@ -123,24 +141,27 @@ def measure(contenders: Sequence[Contender]) -> None:
     """Fills the contenders' rows; ends their processes."""
     try:
         with Progress("benchmark", STEPS * len(contenders), "steps") as progress:
-            for each in _running(contenders):
+            for each in contenders:
                 each.load()
                 progress.update(note=each.row["candidate"])
             _screen(contenders)
-            for turn in range(WINDOWS[1]):
-                for each in [each for each in _running(contenders) if not each.is_done]:
+            for turn in range(ROUNDS[1]):
+                running = _running(contenders)
+                if all(each.is_stable for each in running):
+                    break
+                shift = turn % max(1, len(running))  # who comes first has no advantage of it
+                for each in (*running[shift:], *running[:shift]):
                     each.window()
-                    progress.update(int(turn < WINDOWS[0]), each.row["candidate"])
-            for each in _running(contenders):
-                each.rest()
-                progress.update(note=each.row["candidate"])
+                    progress.update(int(turn < ROUNDS[0]), each.row["candidate"])
             for each in _running(contenders):
                 each.accuracy()
                 progress.update(note=f"{each.row['candidate']} {each.row['status']}")
+            for each in _running(contenders):
+                each.rest()
+                progress.update(note=each.row["candidate"])
     finally:
         for each in contenders:
-            if each.worker is not None:
-                each.worker.close()
+            each.close()
 
 
 def _running(contenders: Sequence[Contender]) -> list[Contender]:
@@ -148,21 +169,20 @@ def _running(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def _screen(contenders: Sequence[Contender]) -> None:
-    """Of each engine and precision, leaves the number of threads that is fastest at a short look."""
+    """Of each engine and precision, leaves the number of threads whose median is least at two short looks."""
     groups: Mapping[tuple[str, str], list[Contender]] = defaultdict(list)
     for each in _running(contenders):
         groups[each.row["engine"], each.row["precision"]].append(each)
     for group in groups.values():
         if len(group) < 2:
             continue
-        looks = {each.row["candidate"]: each.ask("window", samples=SCREENED) for each in group}
-        seen = {name: _median(look) for name, look in looks.items() if look}
-        best = min(seen, key=lambda name: (seen[name], name), default="")
+        looks = [[each.look() for each in group] for _ in range(2)]
+        seen = {each.row["candidate"]: min(pair) for each, pair in zip(group, zip(*looks, strict=True), strict=True)}
+        best = min(seen, key=lambda name: (seen[name], Candidate.parse(name).threads))
         for each in group:
             name = each.row["candidate"]
             if each.runs and name != best:
-                message = f"p50_ms {seen[name]:.3g} at a short look, {best} has {seen[best]:.3g}"
-                each.end("screened out", message)
+                each.end("screened out", f"p50_ms {seen[name]:.3g} at a short look, {best} has {seen[best]:.3g}")
 
 
 def _median(window: Mapping[str, Any]) -> float:

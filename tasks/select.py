@@ -3,14 +3,13 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from sightline.contract import dump_json
 from sightline.errors import AnswerIsNo, SightlineError
-from tasks import schema, stage
+from tasks import metrics, schema, stage
+from tasks.benchmark_report import JSON_FILE, PLOT_FILE, plot
 from tasks.selection import choose, to_markdown
-
-BENCHMARK_FILE: Final = "benchmark.json"
 
 
 @dataclass(frozen=True)
@@ -24,15 +23,17 @@ class Config(schema.Section):
 
 
 def select(paths: Paths, config: Config) -> dict[str, float]:
-    """Writes selection.json and selection.md.
+    """Writes selection.json, selection.md, and accuracy against latency with the constraints drawn in.
 
     Raises:
         AnswerIsNo: No candidate meets the constraints; the message names the nearest misses. Both files are written.
         SightlineError: A constraint is on no column of the benchmark.
     """
-    rows = _read(paths.benchmark / BENCHMARK_FILE)
+    table = _read(paths.benchmark / JSON_FILE)
+    rows = table["rows"]
     selection = choose(rows, config.constraints)
     paths.report.mkdir()
+    plot(paths.report / PLOT_FILE, rows, metrics.load(table["task"]).FITNESS, config.constraints)
     (paths.report / "selection.json").write_text(dump_json(selection), encoding="utf-8")
     (paths.report / "selection.md").write_text(to_markdown(selection), encoding="utf-8")
     if selection["winner"] is None:
@@ -43,11 +44,11 @@ def select(paths: Paths, config: Config) -> dict[str, float]:
     return {key: winner[key] for key in ("fitness", "p50_ms", "p99_ms", "throughput", "rss_mb", "size_mb")}
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SightlineError(f"{path}: not there: run `dvc repro benchmark`")
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    return rows
+    table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return table
 
 
 if __name__ == "__main__":

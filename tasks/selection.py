@@ -76,8 +76,13 @@ def _problems(row: Row, constraints: Constraints) -> list[str]:
     if row["status"] != "ok":
         return [f"{row['status']}: {row['message']}"]
     unshipped = [] if row["shipped"] else ["the reference, which is not shipped"]
-    missing = [f"{column} not measured, which is the objective" for column in _weights(constraints) if row.get(column) is None]
+    missing = [f"{column} not measured, which is the objective" for column in _unmeasured(row, constraints)]
     return [*unshipped, *missing, *(str(violation) for violation in violations(row, constraints))]
+
+
+def _unmeasured(row: Row, constraints: Constraints) -> list[str]:
+    """The columns of the objective that the row has no value of."""
+    return [column for column in _weights(constraints) if row.get(column) is None]
 
 
 def _weights(constraints: Constraints) -> dict[str, float]:
@@ -90,18 +95,14 @@ def _weights(constraints: Constraints) -> dict[str, float]:
 def _losses(rows: Sequence[Row], constraints: Constraints) -> dict[str, float]:
     """How far each row is from the best of each column, as a ratio of at least 1: the weighted mean over the columns."""
     weights = _weights(constraints)
-    costs = {
-        column: [1 / row[column] if column in HIGHER_IS_BETTER else float(row[column]) for row in rows] for column in weights
-    }
-    best = {column: min(values, default=0.0) for column, values in costs.items()}
     total = sum(weights.values())
-    return {
-        row["candidate"]: sum(
-            weight / total * (costs[column][place] / best[column] if best[column] else 1.0)
-            for column, weight in weights.items()
-        )
-        for place, row in enumerate(rows)
-    }
+    losses = {row["candidate"]: 0.0 for row in rows}
+    for column, weight in weights.items():
+        values = [max(float(row[column]), 1e-12) for row in rows]
+        for row, value in zip(rows, values, strict=True):
+            ratio = max(values) / value if column in HIGHER_IS_BETTER else value / min(values)
+            losses[row["candidate"]] += weight / total * ratio
+    return losses
 
 
 def _rank(row: Row, loss: float) -> tuple[float, float, float, str]:
@@ -113,8 +114,11 @@ def _standing(row: Row, winner: Row | None, is_tied: bool, tied: int, constraint
     assert winner is not None
     own, its = (", ".join(f"{column} {each[column]}" for column in _weights(constraints)) for each in (row, winner))
     if row is winner:
-        among = f", the best of {tied} within {constraints.margin:.0%} of each other by {TIE_BREAK}" if tied > 1 else ""
-        return f"{own}, the best of those that meet the constraints{among}; fitness {row['fitness']}"
+        if tied == 1:
+            return f"{own}, the best of those that meet the constraints; fitness {row['fitness']}"
+        return (
+            f"{own}, one of {tied} within {constraints.margin:.0%} of the best; fitness {row['fitness']}; chosen by {TIE_BREAK}"
+        )
     if is_tied:
         return f"{own}, a tie with the winner's {its}, decided by {TIE_BREAK}"
     return f"{own}, the winner has {its}"
@@ -130,10 +134,11 @@ def _nearest(rows: Sequence[Row], constraints: Constraints) -> list[str]:
     misses = []
     for row in rows:
         if row["status"] == "ok" and row["shipped"]:
-            broken = violations(row, constraints)
-            misses.append((len(broken), sum(each.excess for each in broken), row["candidate"], broken))
-    lines = [
-        f"{name}: {'; '.join(map(str, broken))}: {' and '.join(each.remedy for each in broken)}"
-        for _, _, name, broken in sorted(misses, key=lambda miss: miss[:3])
-    ]
+            broken, missing = violations(row, constraints), _unmeasured(row, constraints)
+            problems = [*(f"{column} not measured" for column in missing), *map(str, broken)]
+            remedies = [f"choose another constraints.objective than {constraints.objective}"] * bool(missing)
+            remedies += [each.remedy for each in broken]
+            line = f"{row['candidate']}: {'; '.join(problems)}: {' and '.join(remedies)}"
+            misses.append((len(broken) + len(missing), sum(each.excess for each in broken), row["candidate"], line))
+    lines = [line for _, _, _, line in sorted(misses)]
     return lines or ["no candidate that ships was measured: see benchmark.md for what stopped each"]

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from flows.benchmark import benchmark, select
+from flows.benchmark import _quoted, benchmark, select
+from flows.compose import compose_params
 from sightline.errors import SightlineError
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +56,19 @@ def test_select_answers(table: Path, overrides: list[str], code: int, heading: s
     assert capsys.readouterr().out.startswith(heading)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": [], "model": "x"}', '{"rows": [{}], "model": "x"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"rows": [], "model": "x", "task": "detect"}',
+        '{"rows": [{}], "model": "x", "task": "detect"}',
+        '{"rows": [{"candidate": "a", "status": "ok"}], "model": "x", "task": "detect"}',
+        '{"rows": [{"candidate": "a", "status": "failed", "message": "x"}]}',
+        '{"rows": ["a"], "model": "x", "task": "detect"}',
+    ],
+)
 def test_select_refuses_what_is_no_benchmark(content: str, tmp_path: Path) -> None:
     (tmp_path / "benchmark.json").write_text(content)
     with pytest.raises(SightlineError, match=r"benchmark\.json: no benchmark\.json of the stage"):
@@ -67,8 +81,34 @@ def test_select_refuses_what_is_not_there(tmp_path: Path) -> None:
 
 
 def test_benchmark_refuses_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SightlineError, match=r"model\.onnx: not there: name a model"):
-        benchmark([str(tmp_path / "model.onnx"), "--data", str(tmp_path), "--as", "resnet18"])
+    for path in (tmp_path / "model.onnx", tmp_path):
+        with pytest.raises(SightlineError, match="no file, expected a model: name an ONNX file"):
+            benchmark([str(path), "--data", str(tmp_path), "--as", "resnet18"])
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    with pytest.raises(SightlineError, match="nowhere: not there: name a labelled dataset"):
+        benchmark([str(tmp_path / "model.onnx"), "--data", str(tmp_path / "nowhere"), "--as", "resnet18"])
+
+
+def test_benchmark_replaces_nothing_of_others(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    before = (ROOT / "params.yaml").read_bytes()
+    for out in (tmp_path, ROOT):
+        with pytest.raises(SightlineError, match=r"--out: .* expected a new or empty one"):
+            benchmark([str(tmp_path / "model.onnx"), "--data", str(tmp_path), "--as", "resnet18", "--out", str(out)])
+    assert (ROOT / "params.yaml").read_bytes() == before
+
+
+def test_any_path_reaches_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "it's, (v2) {x} \\ #=1"
+    params = yaml.safe_load(compose_params([f"dataset.path={_quoted(path)}", "dataset=folder"], ROOT))
+    assert params["dataset"]["path"] == str(path)
+
+
+def test_select_knows_the_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{**FIGURES, "candidate": "onnxruntime-cpu-fp32", "p99_ms": 9.0, "mAP": 0.9}]
+    table = {"model": "resnet18", "task": "multilabel", "machine": {}, "rows": rows}
+    (tmp_path / "benchmark.json").write_text(json.dumps(table))
+    assert select([str(tmp_path), "constraints.min.mAP50=null", "+constraints.min={mAP: 0.8}"]) == 0
 
 
 @pytest.mark.slow

@@ -10,22 +10,34 @@ from tasks.energy import Meter
 
 @pytest.fixture(autouse=True)
 def no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(energy, "gpus", list)
+    monkeypatch.setattr(energy, "gpus", tuple)
+
+
+ZONES = {"intel-rapl:0": "package-0", "intel-rapl:1": "package-1", "intel-rapl:0:0": "core", "intel-rapl:2": "psys"}
 
 
 def write(folder: Path, name: str, microjoules: int, top: int = 1_000_000_000) -> None:
     (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / name / "name").write_text(f"{ZONES[name]}\n")
     (folder / name / "energy_uj").write_text(f"{microjoules}\n")
     (folder / name / "max_energy_range_uj").write_text(f"{top}\n")
 
 
 def test_packages_are_added_up_and_parts_of_them_are_not(tmp_path: Path) -> None:
-    for name in ("intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0"):
+    for name in ZONES:
         write(tmp_path, name, 5_000_000)
     meter = Meter(tmp_path)
-    for name in ("intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0"):
+    for name in ZONES:
         write(tmp_path, name, 7_500_000)
-    assert meter.read() == pytest.approx(5.0)
+    assert meter.read() == pytest.approx(5.0), "psys is the whole machine, packages and all"
+
+
+def test_a_counter_that_cannot_be_read_any_more_is_no_figure(tmp_path: Path) -> None:
+    for name in ZONES:
+        write(tmp_path, name, 5_000_000)
+    meter = Meter(tmp_path)
+    (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
+    assert meter.read() is None
 
 
 def test_a_counter_that_starts_again_from_0(tmp_path: Path) -> None:

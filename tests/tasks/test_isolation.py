@@ -27,7 +27,7 @@ sys.exit("gone")
     "raises": "raise ValueError('no such thing')",
     "obeys": """
 import os, signal, time
-from tasks.isolation import answer_commands
+from tasks.commands import answer_commands
 held = []
 def answer(command):
     print("what a library prints is no answer")

@@ -134,6 +134,22 @@ def test_what_the_objective_asks_must_be_measured() -> None:
     selection = choose([row("a", energy_j=None), row("b", energy_j=2.0)], constraints(objective="energy_j"))
     assert selection["winner"] == "b"
     assert selection["candidates"][0]["reasons"] == ["energy_j not measured, which is the objective"]
+    nobody = choose([row("a", energy_j=None)], constraints(objective="energy_j"))
+    assert nobody["nearest"] == ["a: energy_j not measured: choose another constraints.objective than energy_j"]
+
+
+def test_a_tie_is_told_as_one() -> None:
+    selection = choose([row("a", p99_ms=10.1, fitness=0.6), row("b", p99_ms=10.0)], constraints(margin=0.02))
+    first, second = (each["reasons"][0] for each in selection["candidates"])
+    assert first.startswith("p99_ms 10.1, one of 2 within 2% of the best; fitness 0.6; chosen by the higher fitness")
+    assert second.startswith("p99_ms 10.0, a tie with the winner's p99_ms 10.1")
+
+
+def test_a_drop_that_nobody_measured_names_the_reference() -> None:
+    rows = [{**ROWS[-1], "candidate": "pytorch-fp32", "status": "failed", "message": "no memory"}]
+    rows.append({key: value for key, value in row("a").items() if key != "drop"})
+    with pytest.raises(SightlineError, match=r"max\.drop: .* needs the reference, pytorch-fp32, which is failed: no memory"):
+        choose(rows, constraints(max={"drop": 0.01}))
 
 
 def test_weights_without_weight_are_refused() -> None:
@@ -180,6 +196,7 @@ def test_no_candidate_writes_why_and_says_no(tmp_path: Path) -> None:
         select(paths, Config(constraints=constraints(max={"p99_ms": 4.0})))
     assert json.loads((paths.report / "selection.json").read_text())["winner"] is None
     assert "The nearest misses" in (paths.report / "selection.md").read_text()
+    assert (paths.report / "accuracy_latency.png").is_file()
 
 
 @pytest.mark.parametrize(("limit", "code"), [(20, 0), (1, 1)])
