@@ -1,7 +1,6 @@
 """The energy that the machine says it took: RAPL's counters of its processors, NVML's of its GPUs."""
 
 import contextlib
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +55,6 @@ def _text(path: Path) -> str:
         return ""
 
 
-@cache
 def gpus() -> tuple[Any, ...]:
     """NVIDIA's GPUs by NVML; none where there is no driver."""
     try:

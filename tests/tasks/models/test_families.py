@@ -94,6 +94,7 @@ def test_fits_and_runs_to_the_contract(file: str, dataset: Dataset, tmp_path: Pa
     assert len(evaluation.predictions) == len(dataset.samples("val"))
 
 
+@pytest.mark.parametrize("file", tiny_data.families(("fast_scnn", "yolov8_seg")))
 def test_every_file_passes_the_gates_and_answers(file: str, dataset: Dataset, tmp_path: Path) -> None:
     champion, model = tmp_path / "champion", tmp_path / "exported"
     fit(file, dataset, champion)
@@ -111,6 +112,7 @@ def test_every_file_passes_the_gates_and_answers(file: str, dataset: Dataset, tm
     }
 
 
+@pytest.mark.parametrize("file", tiny_data.families(("resnet", "yolov8")))
 def test_same_run_gives_the_same_bytes_and_an_interrupted_one_too(file: str, dataset: Dataset, tmp_path: Path) -> None:
     values = {"batch": 2, "accumulate": 2, "ema": 0.9}  # three batches, two steps
     assert fit(file, dataset, tmp_path / "whole", **values) == [1, 2, 3]
