@@ -21,7 +21,8 @@ from tasks.benchmark_report import JSON_FILE
 from tasks.selection import choose, to_markdown
 from tasks.stage import QUIET
 
-STAGES: Final = ("ingest", "validate", "transform", "fingerprint", "train", "evolve", "export", "benchmark")
+STAGES: Final = ("ingest", "benchmark")
+"""The first and the last that are run, of dvc.yaml, in its order."""
 REPORT: Final = Path("reports/benchmark")
 MARK: Final = ".sightline-benchmark"
 """The file by which a folder is known as one of these: what it holds may be replaced."""
@@ -38,7 +39,9 @@ def benchmark(arguments: list[str]) -> int:
     parser.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file or weights, as `model.weights` takes them")
     parser.add_argument("--data", type=Path, required=True, help="a labelled dataset: a folder or a ZIP, of any format")
     parser.add_argument("--as", dest="name", required=True, metavar="NAME", help="its architecture: a file of conf/model")
-    parser.add_argument("--out", type=Path, help="where files and reports go (default: work/models/<name of the file>)")
+    parser.add_argument(
+        "--out", type=Path, help="where files and reports go (default: work/models/<name and checksum of the file>)"
+    )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="e.g. model.imgsz=640 hardware.threads=[1,2]")
     options = parser.parse_intermixed_args(arguments)
     project.check()
@@ -68,7 +71,8 @@ def benchmark(arguments: list[str]) -> int:
     (out / project.SOURCE_FILE).write_text(dump_json({}), encoding="utf-8")
     commands = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     environment = {**os.environ, **QUIET, "PYTHONPATH": str(Path.cwd())}
-    for stage in STAGES:
+    first, last = map(list(commands).index, STAGES)
+    for stage in list(commands)[first : last + 1]:
         command = shlex.split(commands[stage]["cmd"].removeprefix("exec python"))
         code = subprocess.run([sys.executable, *command], cwd=out, env=environment, check=False).returncode
         if code:

@@ -123,13 +123,13 @@ def _keep(verdicts: dict[str, Parity], description: ModelDescription, paths: Pat
     if not passed:
         raise AnswerIsNo(f"no precision passes parity, see {PARITY_FILE} in the report: raise export.max_drop, or train longer")
     paths.model.mkdir()
+    files = {name: _describe(paths.report / FAILED / name / FILES[name]) for name in passed}
     for name in passed:
-        for file in _describe(paths.report / FAILED / name / FILES[name]).all():
+        for file in files[name].all():
             shutil.move(paths.report / FAILED / name / file.path, paths.model / file.path)
         shutil.rmtree(paths.report / FAILED / name)
     if len(passed) == len(verdicts):
         (paths.report / FAILED).rmdir()
-    files = {name: _describe(paths.model / FILES[name]) for name in passed}
     is_calibrated = any(name.endswith("int8") for name in files)
     replace(description, files=files, calibration=description.calibration if is_calibrated else None).write(paths.model)
 

@@ -20,7 +20,7 @@ def draw(samples: Sequence[Sample], found: Sequence[ClassMap], measured: Overlap
     """Writes confusion_matrix.png, in shares of the true class's pixels, predictions.png, and the images with most errors."""
     shares = measured.confusion / np.maximum(measured.confusion.sum(axis=1, keepdims=True), 1)
     confusion_matrix(shares, classes, report / "confusion_matrix.png")
-    wrong = [float(_is_wrong(sample, result).mean()) for sample, result in zip(samples, found, strict=True)]
+    wrong = [float(_is_wrong(_truth(sample), result).mean()) for sample, result in zip(samples, found, strict=True)]
     worst = [index for index in np.argsort(np.negative(wrong), kind="stable").tolist() if wrong[index]]
     for name, chosen in {"predictions.png": spread(len(samples)), WORST_FILE: worst[:SHOWN]}.items():
         if chosen:
@@ -32,7 +32,8 @@ def class_maps(samples: Sequence[Sample], found: Sequence[ClassMap], classes: Se
     figure = Figure(figsize=(12, 2.3 * len(samples) + 0.6), layout="constrained")
     grid = figure.subplots(len(samples), 4, squeeze=False)
     for axes, sample, result in zip(grid, samples, found, strict=True):
-        truth, image, wrong = _truth(sample), decode(sample.path.read_bytes()), _is_wrong(sample, result)
+        truth, image = _truth(sample), decode(sample.path.read_bytes())
+        wrong = _is_wrong(truth, result)
         errors = np.where(wrong[..., None], np.array((220, 30, 30), np.uint8), 96 + image // 4)
         pictures = image, coloured(truth), coloured(result.class_map), errors
         titles = sample.image_id, "true", "predicted", f"wrong: {wrong.mean():.1%}"
@@ -51,9 +52,8 @@ def _truth(sample: Sample) -> NDArray[np.uint8]:
     return read_ids(sample.mask)
 
 
-def _is_wrong(sample: Sample, result: ClassMap) -> NDArray[np.bool_]:
-    """Which pixels, bool (H, W), are of another class than was predicted; ignored ones are not."""
-    truth = _truth(sample)
+def _is_wrong(truth: NDArray[np.uint8], result: ClassMap) -> NDArray[np.bool_]:
+    """Which pixels of a mask, bool (H, W), are of another class than was predicted; ignored ones are not."""
     wrong: NDArray[np.bool_] = (truth != result.class_map) & (truth != IGNORE)
     return wrong
 
