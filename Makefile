@@ -52,7 +52,7 @@ $(READY): requirements/pipeline.txt pyproject.toml
 LOCK := uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
 lock: $(READY)
 	@$(LOCK) pyproject.toml --extra pipeline --extra yolo --extra tensorboard --extra wandb --extra dev -o requirements/pipeline.txt
-	@for engine in onnxruntime openvino; do \
+	@for engine in onnxruntime onnxruntime-gpu openvino; do \
 		$(LOCK) pyproject.toml --extra serve --extra $$engine -c requirements/pipeline.txt -o requirements/serve-$$engine.txt; done
 
 clean:

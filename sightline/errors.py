@@ -25,4 +25,4 @@ class MissingExtraError(NotAvailableError):
     """An optional library is not installed."""
 
     def __init__(self, library: str, extra: str) -> None:
-        super().__init__(f"{library} is not installed: pip install 'sightline[{extra}]'")
+        super().__init__(f"{library} is not installed: install the extra {extra}: pip install 'sightline[{extra}]'")

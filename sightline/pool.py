@@ -1,5 +1,6 @@
 """A bounded first-in, first-out queue and its workers: one inference thread a core, each with a predictor of its own."""
 
+import contextlib
 import os
 import queue
 import threading
@@ -8,11 +9,14 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from sightline.engines import BaseEngine
 from sightline.errors import SightlineError
 from sightline.predictor import Predictor, Timings
 
+GPU_SESSIONS: Final = 2
+"""One computes while the other's images are decoded and copied."""
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -38,7 +42,7 @@ class _Job:
 
 
 class Pool:
-    """Runs predictors in threads.
+    """Runs predictors in threads; each takes up to its `max_batch` of the requests that wait in one inference.
 
     Args:
         predictors: One a thread.
@@ -104,16 +108,37 @@ class Pool:
             warm.set_exception(error)
         else:
             warm.set_result(None)
-        while (job := self._jobs.get()) is not None:
-            if not job.future.set_running_or_notify_cancel():
-                continue
-            queue_ms = (time.perf_counter() - job.queued) * 1000
-            try:
-                result, timings = predictor.timed(job.data, job.conf)
-            except Exception as error:  # noqa: BLE001  whoever waits for the answer gets it
-                job.future.set_exception(error)
-            else:
-                job.future.set_result(Answer(result, queue_ms, timings))
+        is_open = True
+        while is_open:
+            waiting = [self._jobs.get()]
+            with contextlib.suppress(queue.Empty):  # what waits already goes along, as far as the candidate takes it
+                while waiting[-1] is not None and len(waiting) < predictor.max_batch:
+                    waiting.append(self._jobs.get_nowait())
+            is_open = waiting[-1] is not None
+            jobs = [job for job in waiting if job is not None and job.future.set_running_or_notify_cancel()]
+            for conf in dict.fromkeys(job.conf for job in jobs):
+                _answer(predictor, [job for job in jobs if job.conf == conf], conf)
+
+
+def _answer(predictor: Predictor, jobs: Sequence[_Job], conf: float | None) -> None:
+    """Answers jobs of one threshold by one inference."""
+    waited_ms = [(time.perf_counter() - job.queued) * 1000 for job in jobs]
+    try:
+        found = predictor.batch([job.data for job in jobs], conf)
+    except Exception as error:  # noqa: BLE001  whoever waits for the answer gets it
+        for job in jobs:
+            job.future.set_exception(error)
+        return
+    for job, queue_ms, each in zip(jobs, waited_ms, found, strict=True):
+        if isinstance(each, SightlineError):
+            job.future.set_exception(each)
+        else:
+            job.future.set_result(Answer(each[0], queue_ms, each[1]))
+
+
+def sessions(engine: BaseEngine) -> int:
+    """How many sessions of an engine keep the machine busy: as many as its threads leave room for, or a GPU's few."""
+    return GPU_SESSIONS if engine.on_gpu else max(1, available_cores() // engine.threads)
 
 
 def available_cores() -> int:

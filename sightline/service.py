@@ -23,9 +23,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sightline.engines import Candidate
 from sightline.errors import SightlineError
-from sightline.pool import Answer, Pool, QueueFullError, available_cores
+from sightline.pool import Answer, Pool, QueueFullError, sessions
 from sightline.predictor import Predictor, read_manifest
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -178,8 +177,9 @@ def run(folder: Path, host: str, port: int, workers: int | None, queue: int) -> 
         SightlineError: The folder holds no package that runs here, or the address is taken.
     """
     manifest = read_manifest(folder)
-    workers = workers or max(1, available_cores() // Candidate.parse(manifest["candidate"]).threads)
-    service = Service(manifest, [Predictor(folder) for _ in range(workers)], queue)
+    first = Predictor(folder)
+    workers = workers or sessions(first.engine)
+    service = Service(manifest, [first, *(Predictor(folder) for _ in range(workers - 1))], queue)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=2048)

@@ -1,9 +1,11 @@
 """benchmark: every candidate measured in a process of its own: latency, memory, size, and the task's own accuracy."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sightline import engines as engines_that_ship
 from sightline.contract import ModelDescription
 from sightline.engines import Candidate
 from sightline.errors import SightlineError
@@ -24,6 +26,7 @@ class Paths:
     dataset: Path
     champion: Path
     exported: Path
+    parity: Path
     report: stage.Output
 
 
@@ -59,10 +62,15 @@ def benchmark(paths: Paths, config: Config) -> dict[str, float]:
 
 
 def candidates(hardware: schema.Hardware) -> list[Candidate]:
-    """What is measured, the reference first; each candidate with each number of threads, references with the least."""
+    """What is measured, the reference first; each with each number of threads and batch size, references with the least."""
     asked = [Candidate.parse(name) for name in dict.fromkeys([REFERENCE, *hardware.candidates])]
-    numbers = sorted(set(hardware.threads))
-    return [each._replace(threads=threads) for each in asked for threads in (numbers if _is_shipped(each) else numbers[:1])]
+    threads, batches = sorted(set(hardware.threads)), sorted(set(hardware.batches))
+    shapes = [(count, batch) for count in threads for batch in batches]
+    return [
+        each._replace(threads=count, batch=batch)
+        for each in asked
+        for count, batch in (shapes if _is_shipped(each) else shapes[:1])
+    ]
 
 
 def _is_shipped(candidate: Candidate) -> bool:
@@ -79,8 +87,10 @@ def _contender(
         "engine": candidate.engine,
         "precision": candidate.precision,
         "threads": candidate.threads,
+        "batch": candidate.batch,
         "shipped": shipped,
         "licence": description.licence,
+        **(_parity(candidate, paths.parity) if shipped else {}),
     }
     job = Job(
         candidate=str(candidate),
@@ -96,8 +106,17 @@ def _contender(
     return Contender(row, job, config.benchmark, judged)
 
 
+def _parity(candidate: Candidate, path: Path) -> dict[str, float | None]:
+    """What `export` found of the file that a candidate runs: its loss of the metric, and its tensors' largest difference."""
+    try:
+        verdict = json.loads(path.read_text(encoding="utf-8")).get(engines_that_ship.file_of(candidate), {})
+    except SightlineError:  # an engine that is not there: its row will say so
+        verdict = {}
+    return {"parity_drop": verdict.get("drop"), "parity_error": verdict.get("max_rel_error")}
+
+
 def _compare(rows: list[dict[str, Any]], price_per_hour: float | None) -> None:
-    """Adds what each candidate loses against the reference, and what a million images cost with all cores busy."""
+    """Adds what each candidate loses against the reference, and what a million images cost with the machine busy."""
     reference = rows[0].get("fitness")
     for row in rows:
         if row["status"] == "ok":

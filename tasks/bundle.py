@@ -33,13 +33,13 @@ def build_wheel(out: Path) -> Path:
     return wheels[0]
 
 
-def write_requirements(out: Path, library: str) -> None:
-    """Copies the locked requirements of the service with an engine's library.
+def write_requirements(out: Path, extra: str) -> None:
+    """Copies the locked requirements of the service with the extra that brings an engine's library.
 
     Raises:
-        SightlineError: The library has none.
+        SightlineError: It has none.
     """
-    path = ROOT / "requirements" / f"serve-{library}.txt"
+    path = ROOT / "requirements" / f"serve-{extra}.txt"
     if not path.is_file():
         there = ", ".join(sorted(file.name for file in path.parent.glob("serve-*.txt")))
         raise SightlineError(f"requirements/{path.name}: not there, got {there}: add it to `make lock`")

@@ -1,11 +1,15 @@
-"""The energy that the machine says it took: RAPL's counters of its processors, NVML's of its GPUs."""
+"""What the machine says of itself meanwhile: energy by RAPL and NVML, and how busy its GPUs are."""
 
 import contextlib
+import threading
 from pathlib import Path
-from typing import Any, Final
+from statistics import fmean
+from typing import Any, Final, Self
 
 RAPL: Final = Path("/sys/class/powercap")
 """Linux, Documentation/power/powercap/powercap.rst; counters are readable by root alone since 5.10."""
+GPU_LOOK_S: Final = 0.05
+"""How often GPUs are looked at."""
 
 
 class Meter:
@@ -45,6 +49,52 @@ class Meter:
             with contextlib.suppress(pynvml.NVMLError):  # older ones do not count
                 found[f"gpu {index}"] = pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3, 0.0
         return found
+
+
+class GpuWatch:
+    """Looks at the GPUs all the time in a thread, as long as its block runs.
+
+    Args:
+        pid: The process whose memory on them is asked for.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._gpus = pid, gpus()
+        self._busy: list[float] = []
+        self._peak_mb: float | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._gpus:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        if self._gpus:
+            self._thread.join()
+
+    def read(self) -> dict[str, float | None]:
+        """`gpu_percent`, the mean of the busiest GPU at each look, and `vram_mb`, the process's peak, 10^6 bytes; None where
+        there is no GPU, or it does not tell.
+        """
+        return {"gpu_percent": fmean(self._busy) if self._busy else None, "vram_mb": self._peak_mb}
+
+    def _watch(self) -> None:
+        import pynvml
+
+        while not self._done.wait(GPU_LOOK_S):
+            with contextlib.suppress(pynvml.NVMLError):
+                self._busy.append(float(max(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu for gpu in self._gpus)))
+            with contextlib.suppress(pynvml.NVMLError):
+                held = [
+                    process.usedGpuMemory or 0
+                    for gpu in self._gpus
+                    for process in pynvml.nvmlDeviceGetComputeRunningProcesses(gpu)
+                    if process.pid == self._pid
+                ]
+                self._peak_mb = max(self._peak_mb or 0.0, sum(held) / 1e6)
 
 
 def _text(path: Path) -> str:

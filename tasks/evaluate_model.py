@@ -10,13 +10,12 @@ from sightline.engines import BaseEngine
 from sightline.errors import SightlineError
 from sightline.predictor import read_manifest
 from tasks.evaluate import evaluate
+from tasks.exported import FILES
 from tasks.models import WEIGHTS_FILE
 from tasks.stage import METRICS_FILE
 from tasks.tables import Dataset
 
 CHECKPOINT_CANDIDATE: Final = "pytorch-fp32"
-ENGINE: Final = "onnxruntime-cpu"
-"""What runs an ONNX file where no candidate is given."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ def find(path: Path, candidate: str | None = None) -> Model:
 
     Args:
         path: The folder or file.
-        candidate: The engine and precision; None: PyTorch for a checkpoint, what a package was selected for, ONNX Runtime on
-            the CPU for an ONNX file, and its FP32 file for a folder.
+        candidate: The engine and precision; None: PyTorch for a checkpoint, what a package was selected for, what
+            `tasks.exported` says of a file, and of the FP32 file for a folder.
 
     Raises:
         SightlineError: There is no such model.
@@ -61,13 +60,13 @@ def find(path: Path, candidate: str | None = None) -> Model:
         precision = next((name for name, file in description.files.items() if file.path == path.name), None)
         if precision is None:
             raise SightlineError(f"{path}: not in {folder / MODEL_FILE}, expected one of its files: {_files(description)}")
-        return Model(folder, candidate or _candidate(precision))
+        return Model(folder, candidate or str(FILES[precision].candidate))
     if (folder / WEIGHTS_FILE).is_file() and candidate in (None, CHECKPOINT_CANDIDATE):
         return Model(folder, CHECKPOINT_CANDIDATE, "tasks.engines")
     if (folder / MANIFEST_FILE).is_file():
         return Model(folder, candidate or str(read_manifest(folder)["candidate"]))
     precision = min(description.files, key=lambda name: name != "fp32", default="fp32")
-    return Model(folder, candidate or _candidate(precision))
+    return Model(folder, candidate or str(FILES[precision].candidate))
 
 
 def run(model: Model, raw: Path, dataset: Path, split: str, report: Path, threads: int) -> dict[str, float]:
@@ -100,11 +99,6 @@ def run(model: Model, raw: Path, dataset: Path, split: str, report: Path, thread
     (report / METRICS_FILE).write_text(dump_json(result.metrics), encoding="utf-8")
     plots.evaluation(result, samples, known, report)
     return result.metrics
-
-
-def _candidate(file: str) -> str:
-    """What runs a file of a model folder where no candidate is given."""
-    return file.replace("openvino-", "openvino-cpu-") if file.startswith("openvino-") else f"{ENGINE}-{file}"
 
 
 def _files(description: ModelDescription) -> str:

@@ -2,34 +2,21 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 from sightline.contract import ModelDescription, ModelFile, describe_file
-from sightline.engines import Candidate
-from sightline.errors import AnswerIsNo, SightlineError
+from sightline.engines import Candidate, file_of
+from sightline.errors import AnswerIsNo, NotAvailableError, SightlineError
 from tasks import gates, models, schema, stage
+from tasks.attempts import Source, attempts
 from tasks.draw import draw
-from tasks.graph import Graphs, export_parts, finish, join, write
+from tasks.exported import FILES
+from tasks.graph import export_parts
 from tasks.models import WEIGHTS_FILE
 from tasks.parity import FAILED, PARITY_FILE, SCRIPT, SCRIPT_FILE, Gate, Parity, write_report
-from tasks.quantise import calibration, quantise
-from tasks.quantise_openvino import quantise as quantise_openvino
-from tasks.tables import Dataset, Sample
-
-if TYPE_CHECKING:
-    import onnx
-
-FILES: Final = {"fp32": "model.onnx", "int8": "model.int8.onnx", "openvino-int8": "model.openvino-int8.xml"}
-JUDGES: Final = {
-    "fp32": Candidate("onnxruntime-cpu", "fp32"),
-    "int8": Candidate("onnxruntime-cpu", "int8"),
-    "openvino-int8": Candidate("openvino-cpu", "int8"),
-}
-"""What each file is judged with."""
+from tasks.quantise import calibration
+from tasks.tables import Dataset
 
 
 @dataclass(frozen=True)
@@ -58,19 +45,21 @@ def export(paths: Paths, config: Config) -> dict[str, float]:
     parts = models.load(config.model, description.classes).parts(paths.champion / WEIGHTS_FILE)
     validation = draw(gates.samples(dataset, paths.champion), config.export.parity_images)
     gate = Gate(paths.champion, parts, validation, threads=len(os.sched_getaffinity(0)))
-    graphs = export_parts(parts, description)
+    source = Source(parts, export_parts(parts, description), training, description)
     paths.report.mkdir()
     verdicts: dict[str, Parity] = {}
     for precision in config.export.precisions:
         folder = paths.report / FAILED / precision
         folder.mkdir(parents=True)
-        for attempt in _attempts(graphs, precision, training, description, folder / FILES[precision]):
-            judge = JUDGES[precision]
+        path, _, _, judge = FILES[precision]
+        for attempt in attempts(source, precision, folder / path):
             try:
                 whole = attempt()
-                replace(description, files={precision: _describe(folder / FILES[precision])}).write(folder)
+                replace(description, files={file_of(judge): _describe(folder / path)}).write(folder)
                 _write_script(folder, judge, paths, config.export.parity_images)
                 verdicts[precision] = gate.judge(whole, folder, judge, config.export.allowed_drop(precision) or 0.0)
+            except NotAvailableError as error:
+                verdicts[precision] = gate.refuse(str(error))
             except SightlineError:
                 raise
             except Exception as error:  # noqa: BLE001  a library's own, of any kind: the other files are none the worse
@@ -80,26 +69,6 @@ def export(paths: Paths, config: Config) -> dict[str, float]:
     write_report(verdicts, paths.report)
     _keep(verdicts, description, paths)
     return {f"{name}/{key}": getattr(verdict, key) for name, verdict in verdicts.items() for key in ("metric", "drop")}
-
-
-def _attempts(
-    graphs: Graphs, precision: str, training: Sequence[Sample], description: ModelDescription, path: Path
-) -> "Iterator[Callable[[], onnx.ModelProto | None]]":
-    """The files to try for a precision, the best first; each writes `path` and returns its graph before NMS, if it is ONNX."""
-
-    def write_onnx(graphs: Graphs) -> "onnx.ModelProto":
-        whole = join(graphs)
-        write(finish(whole, description, graphs.masks), path)
-        return whole
-
-    if precision == "fp32":
-        yield lambda: write_onnx(graphs)
-        return
-    for spare_last in (False, True):
-        if precision == "int8":
-            yield partial(lambda spare: write_onnx(quantise(graphs, training, description.input, spare)), spare_last)
-        else:
-            yield partial(quantise_openvino, graphs, training, description, path, spare_last)
 
 
 def _write_script(folder: Path, judge: Candidate, paths: Paths, images: int) -> None:
@@ -123,7 +92,7 @@ def _keep(verdicts: dict[str, Parity], description: ModelDescription, paths: Pat
     if not passed:
         raise AnswerIsNo(f"no precision passes parity, see {PARITY_FILE} in the report: raise export.max_drop, or train longer")
     paths.model.mkdir()
-    files = {name: _describe(paths.report / FAILED / name / FILES[name]) for name in passed}
+    files = {name: _describe(paths.report / FAILED / name / FILES[name].path) for name in passed}
     for name in passed:
         for file in files[name].all():
             shutil.move(paths.report / FAILED / name / file.path, paths.model / file.path)

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,6 +68,30 @@ def _export_masks(
     boxes = torch.tensor([0.0, 0.0, description.input.width, description.input.height]).repeat(2, description.max_det, 1)
     inputs = (boxes, kept, kept.clone(), *(feature.clone() for feature in features))
     return _export("masks", module, inputs, ["boxes", "labels", ANCHORS, *names], ["masks"])
+
+
+def in_half(graphs: Graphs, parts: Parts, description: ModelDescription) -> Graphs:
+    """The graphs with a core in float16, which takes and gives float32.
+
+    Args:
+        graphs: The float graphs.
+        parts: What they were exported from.
+        description: Of the model.
+
+    Raises:
+        NotAvailableError: The core is a graph of the user's own.
+        SightlineError: An operator has no ONNX form in float16.
+    """
+    import torch
+
+    from tasks.models._precision import InPrecision
+
+    spec = description.input
+    core = InPrecision(parts.core, torch.float16)
+    with torch.inference_mode():
+        pixels = parts.pre(torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8))
+    names = [value.name for value in graphs.core.graph.output]
+    return replace(graphs, core=_export("core", core, (pixels.clone(),), ["pixels"], names))
 
 
 def join(graphs: Graphs) -> "onnx.ModelProto":

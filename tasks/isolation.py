@@ -99,6 +99,11 @@ class Worker:
         self.close()
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether it answers further commands."""
         return self._ended is None

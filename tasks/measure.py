@@ -3,8 +3,9 @@
 Load time and memory are taken while nothing is loaded that a service would not load; accuracy, which needs more, comes last.
 """
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +15,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.engines import Candidate
 from sightline.errors import NotAvailableError, SightlineError
+from sightline.pool import sessions
 from sightline.predictor import Predictor
 from sightline.preprocess import decode, prepare_batch
 from tasks.commands import answer_commands
 
 WARM_BATCHES: Final = 2
+VIDEO_RATE: Final = 30.0
+"""Frames a second that the video's file names; it is read as fast as it goes."""
+VIDEO_FRAMES: Final = 30
+"""Different frames of a video."""
 
 
 @dataclass(frozen=True)
@@ -60,31 +67,36 @@ class Bench:
         self.job = job
         self.requests = [Path(path).read_bytes() for path in job.images]
         self.next = 0
+        self.size = Candidate.parse(job.candidate).batch
         self.predictor, self.load_ms = _timed(self._predictor)
         self.first_ms = self._times(1)[0]
         self._times(job.warmup)
 
     def loaded(self) -> dict[str, Any]:
-        """The model's size, milliseconds to load it and of the first request, and the engine's facts."""
+        """The model's size, milliseconds to load it and of the first request, the engine's facts, and how many sessions a
+        service has of it.
+        """
         engine = self.predictor.engine
         times = {"load_ms": self.load_ms, "first_ms": self.first_ms}
-        return {"size_mb": engine.size_bytes / 1e6, **times, "facts": engine.facts()}
+        return {"size_mb": engine.size_bytes / 1e6, **times, "streams": sessions(engine), "facts": engine.facts()}
 
-    def window(self, samples: int) -> dict[str, Any]:
-        """Some requests, one in flight.
+    def window(self, samples: int, bare: int) -> dict[str, Any]:
+        """Some requests, one in flight, each of as many images as the candidate takes; then the model alone.
+
+        Args:
+            samples: Requests.
+            bare: Inferences of the model alone, on images that are decoded and prepared.
 
         Returns:
-            `times_ms` from an image file's bytes to its result; `cpu_percent`, 100 is one core; `rss_mb`, the peak memory.
+            `times_ms` from image files' bytes to their results, and `cpu_percent` meanwhile, 100 is one core; `bare_ms` of the
+            model alone; `rss_mb`, the peak memory.
         """
         used, begin = time.process_time(), time.perf_counter()
         times_ms = self._times(samples)
         share = (time.process_time() - used) / (time.perf_counter() - begin)
-        return {"times_ms": times_ms, "cpu_percent": 100 * share, "rss_mb": peak_rss_mb()}
-
-    def bare(self, samples: int) -> dict[str, Any]:
-        """The model alone, on images that are decoded and prepared: `times_ms`."""
-        run = partial(self.predictor.engine.run, self._prepared(1), self.job.conf)
-        return {"times_ms": [_timed(run)[1] for _ in range(samples)]}
+        run = partial(self.predictor.engine.run, self._prepared(self.size), self.job.conf)
+        bare_ms = [_timed(run)[1] for _ in range(bare)]
+        return {"times_ms": times_ms, "cpu_percent": 100 * share, "bare_ms": bare_ms, "rss_mb": peak_rss_mb()}
 
     def batch(self, size: int, samples: int) -> dict[str, Any]:
         """The model alone on batches: `images_s`."""
@@ -110,6 +122,22 @@ class Bench:
                 future.result()
             return {"images_s": count * samples / (time.perf_counter() - begin)}
 
+    def video(self, frames: int) -> dict[str, Any]:
+        """Frames of a video of the requests' images, one after the other, decoded on one thread: `frames_s`."""
+        import cv2
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "video.mp4"
+            write_video(path, [decode(data) for data in self.requests[: min(frames, VIDEO_FRAMES)]], frames)
+            video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+            shown, begin = 0, time.perf_counter()
+            while (found := video.read())[0]:
+                self.predictor.frame(cv2.cvtColor(found[1], cv2.COLOR_BGR2RGB), self.job.conf)
+                shown += 1
+            seconds = time.perf_counter() - begin
+            video.release()
+        return {"frames_s": shown / seconds}
+
     def accuracy(self) -> dict[str, Any]:
         """The task's `metrics` on the images that judge the champion."""
         from tasks import gates
@@ -127,14 +155,15 @@ class Bench:
     def _times(self, samples: int) -> list[float]:
         times_ms = []
         for _ in range(samples):
-            data = self.requests[self.next % len(self.requests)]
-            self.next += 1
-            times_ms.append(_timed(partial(self.predictor, data, self.job.conf))[1])
+            files = [self.requests[(self.next + index) % len(self.requests)] for index in range(self.size)]
+            self.next += self.size
+            times_ms.append(_timed(partial(self.predictor.batch, files, self.job.conf))[1])
         return times_ms
 
     def _work(self, predictor: Predictor, samples: int) -> None:
-        for index in range(samples):
-            predictor(self.requests[index % len(self.requests)], self.job.conf)
+        for index in range(0, samples, self.size):
+            files = [self.requests[(index + place) % len(self.requests)] for place in range(self.size)]
+            predictor.batch(files, self.job.conf)
 
     def _prepared(self, count: int) -> NDArray[np.uint8]:
         """`count` of the requests' images, uint8 (N, H, W, 3) of the model's input size."""
@@ -147,6 +176,29 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
     begin = time.perf_counter()
     result = function()
     return result, (time.perf_counter() - begin) * 1000
+
+
+def write_video(path: Path, images: Sequence[NDArray[np.uint8]], frames: int) -> None:
+    """Writes an MPEG-4 video (Part 2) of the first image's size, of images that come over and over.
+
+    Args:
+        path: An .mp4.
+        images: uint8 (H, W, 3) RGB; those of another size are resized.
+        frames: How many there are to be.
+
+    Raises:
+        SightlineError: OpenCV has no encoder.
+    """
+    import cv2
+
+    height, width = (side - side % 2 for side in images[0].shape[:2])  # its colours are of 2x2 pixels
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), VIDEO_RATE, (width, height))
+    if not video.isOpened():
+        raise SightlineError("OpenCV writes no MPEG-4, expected a build with FFmpeg: install opencv-python-headless")
+    pictures = [cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (width, height)) for image in images]
+    for index in range(frames):
+        video.write(pictures[index % len(pictures)])
+    video.release()
 
 
 def peak_rss_mb() -> float:

@@ -67,7 +67,7 @@ def package(paths: Paths, config: Config) -> dict[str, float]:
     }
     (paths.out / MANIFEST_FILE).write_text(dump_json(manifest), encoding="utf-8")
     wheel = bundle.build_wheel(paths.out)
-    bundle.write_requirements(paths.out, engine.facts()["library"])
+    bundle.write_requirements(paths.out, engine.extra)
     bundle.write_documents(paths.out, manifest, data, wheel.name)
     return evaluation.metrics
 

@@ -13,7 +13,6 @@ import numpy as np
 from sightline.contract import ModelDescription
 from sightline.preprocess import decode, prepare
 from tasks.graph import Graphs, finish, join
-from tasks.quantise import last_layers
 from tasks.tables import Sample
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ CORE: Final = "core/"
 
 
 def quantise(
-    graphs: Graphs, samples: Sequence[Sample], description: ModelDescription, path: Path, spare_last: bool = False
+    graphs: Graphs, samples: Sequence[Sample], description: ModelDescription, path: Path, spare: Sequence[str] = ()
 ) -> None:
     """Writes the whole graph as OpenVINO's IR with an INT8 core: `path`, which ends in .xml, and its weights in .bin beside it.
 
@@ -36,7 +35,7 @@ def quantise(
         samples: What the activations' ranges are measured on, images of the training split.
         description: Of the model.
         path: The file.
-        spare_last: Leave the layers that give the core's outputs in float: boxes and scores suffer most from rounding.
+        spare: Names of the core's layers that stay in float.
     """
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # which tells of CUDA that nobody asked for
     import nncf
@@ -45,10 +44,9 @@ def quantise(
     nncf.set_log_level(logging.ERROR)
     whole = finish(join(graphs), description, graphs.masks)
     model = openvino.Core().read_model(whole.SerializeToString())
-    spared = [re.escape(name) for name in last_layers(graphs.core)] if spare_last else []
-    spare = re.compile("|".join(f"{name}(/.*)?" for name in spared) or r"\b\B")
+    spared = re.compile("|".join(f"{re.escape(name)}(/.*)?" for name in spare) or r"\b\B")
     names = [node.get_friendly_name() for node in model.get_ordered_ops()]
-    kept = [name for name in names if not name.startswith(CORE) or spare.fullmatch(name)]
+    kept = [name for name in names if not name.startswith(CORE) or spared.fullmatch(name)]
     takes_conf = any("conf" in node.get_names() for node in model.inputs)
     with contextlib.redirect_stdout(io.StringIO()):  # a bar of its own
         quantised = nncf.quantize(

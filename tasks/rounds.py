@@ -1,16 +1,15 @@
 """Candidates measured side by side: in turns, window by window, so that a machine that drifts does so for all of them."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
 
 from sightline.engines import Candidate
-from sightline.pool import available_cores
 from tasks import schema
-from tasks.energy import Meter
+from tasks.energy import GpuWatch, Meter
 from tasks.isolation import Worker
 from tasks.measure import Job
 from tasks.progress import Progress
@@ -22,7 +21,9 @@ STABLE: Final = 0.1
 SCREENED: Final = 10
 """Requests of each of two short looks at the numbers of threads of a candidate, before the best of them is measured."""
 SHARES: Final = (50, 90, 95, 99)
-STEPS: Final = ROUNDS[0] + 3
+TURNS: Final = 3
+"""Of what is measured after the windows."""
+STEPS: Final = ROUNDS[0] + TURNS + 2
 """Of the progress: load, windows, accuracy, the rest."""
 
 
@@ -39,6 +40,7 @@ class Contender:
     def __init__(self, row: dict[str, Any], job: Job, settings: schema.Benchmark, judged: int) -> None:
         self.row, self.job, self.settings, self.judged = row, job, settings, judged
         self.windows: list[dict[str, Any]] = []
+        self.turns: defaultdict[str, list[float]] = defaultdict(list)
         self.worker: Worker | None = None
 
     @property
@@ -81,19 +83,22 @@ class Contender:
         """Starts its process, and loads the model there."""
         self.worker = Worker("tasks.measure", self.settings.memory_mb)
         if answer := self.ask("load", **asdict(self.job)):
-            self.row |= {key: _rounded(answer[key]) for key in ("size_mb", "load_ms", "first_ms", "facts")}
+            self.row |= {key: _rounded(answer[key]) for key in ("size_mb", "load_ms", "first_ms", "streams", "facts")}
 
     def look(self) -> float:
         """The median of a few requests, milliseconds; infinite where there is none."""
-        answer = self.ask("window", samples=SCREENED) if self.runs else {}
+        answer = self.ask("window", samples=SCREENED, bare=0) if self.runs else {}
         return _median(answer) if answer else float("inf")
 
     def window(self) -> None:
         """Measures another window."""
         meter = Meter()
-        if answer := self.ask("window", samples=self.samples):
+        with GpuWatch(self.worker.pid if self.worker else 0) as gpu:
+            answer = self.ask("window", samples=self.samples, bare=-(-self.samples // 10))
+        if answer:
             joules = meter.read()
-            self.windows.append(answer | {"energy_j": None if joules is None else joules / self.samples})
+            more = {"energy_j": None if joules is None else joules / self.samples / self.row["batch"]}
+            self.windows.append(answer | more | gpu.read())
 
     def accuracy(self) -> None:
         """The task's metrics; a detector's `precision` is not the precision of its arithmetic."""
@@ -104,32 +109,40 @@ class Contender:
             self.row |= {"status": "ok", "message": ""}
 
     def rest(self) -> None:
-        """The model alone, in batches, and on all cores; where that fails, columns stay empty, and the message says why."""
-        samples, streams = max(1, self.settings.samples // 10), max(1, available_cores() // self.row["threads"])
-        asked: list[tuple[str, str, dict[str, Any]]] = [("bare_p50_ms", "bare", {})]
-        asked += [(f"batch{size}_images_s", "batch", {"size": size}) for size in self.settings.batches]
+        """Another turn of what is not needed: the model alone in batches, a video, and all cores busy.
+
+        Columns are the medians of the turns; where one fails, they stay as they are, and the message says why.
+        """
+        samples = max(1, self.settings.samples // 10 // TURNS)
+        asked: list[tuple[str, str, dict[str, Any]]] = [
+            (f"batch{size}_images_s", "batch", {"size": size, "samples": samples}) for size in self.settings.batches
+        ]
+        asked.append(("video_fps", "video", {"frames": samples}))
         if self.row["shipped"]:
-            self.row["streams"] = streams
-            asked.append(("streams_images_s", "streams", {"count": streams, "sessions": streams}))
+            streams = self.row["streams"]
+            asked.append(("streams_images_s", "streams", {"count": streams, "sessions": streams, "samples": samples}))
         for column, command, arguments in asked:
-            answer = self.ask(command, samples=samples, **arguments)
+            answer = self.ask(command, **arguments)
             if not answer:
                 self.row |= {"status": "ok", "message": f"{column}: {self.row['status']}: {self.row['message']}"}
                 return
-            self.row[column] = _rounded(_median(answer) if command == "bare" else answer["images_s"])
-        self.close()
+            self.turns[column].append(answer["frames_s" if command == "video" else "images_s"])
+            self.row[column] = _rounded(float(np.median(self.turns[column])))
 
     def _latency(self) -> dict[str, Any]:
         """What the last three windows say together."""
         last = self.windows[-3:]
-        times = np.concatenate([window["times_ms"] for window in last])
+        times, bare = (np.concatenate([window[key] for window in last]) for key in ("times_ms", "bare_ms"))
         energy = [window["energy_j"] for window in last]
         found = {
             **{f"p{share}_ms": float(np.percentile(times, share)) for share in SHARES},
-            "throughput": 1000 / float(times.mean()),
+            "bare_p50_ms": float(np.median(bare)),
+            "throughput": 1000 * self.row["batch"] / float(times.mean()),
             "cpu_percent": float(np.mean([window["cpu_percent"] for window in last])),
             "rss_mb": last[-1]["rss_mb"],
             "energy_j": None if None in energy else float(np.mean(energy)),
+            "gpu_percent": _mean(window["gpu_percent"] for window in last),
+            "vram_mb": last[-1]["vram_mb"],
             "samples": len(times),
             "windows": len(self.windows),
             "is_stable": self.is_stable,
@@ -156,9 +169,10 @@ def measure(contenders: Sequence[Contender]) -> None:
             for each in _running(contenders):
                 each.accuracy()
                 progress.update(note=f"{each.row['candidate']} {each.row['status']}")
-            for each in _running(contenders):
-                each.rest()
-                progress.update(note=each.row["candidate"])
+            for _ in range(TURNS):
+                for each in _running(contenders):
+                    each.rest()
+                    progress.update(note=each.row["candidate"])
     finally:
         for each in contenders:
             each.close()
@@ -169,8 +183,11 @@ def _running(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def _screen(contenders: Sequence[Contender]) -> None:
-    """Of each engine and precision, leaves the number of threads whose median is least at two short looks."""
-    groups: Mapping[tuple[str, str], list[Contender]] = defaultdict(list)
+    """Leaves of each engine, precision and batch size the number of threads whose median is least at two short looks.
+
+    Then, of each engine and precision, the batch sizes that bring more images/s than each smaller one: they cost latency.
+    """
+    groups: defaultdict[tuple[str, str], list[Contender]] = defaultdict(list)
     for each in _running(contenders):
         groups[each.row["engine"], each.row["precision"]].append(each)
     for group in groups.values():
@@ -178,15 +195,33 @@ def _screen(contenders: Sequence[Contender]) -> None:
             continue
         looks = [[each.look() for each in group] for _ in range(2)]
         seen = {each.row["candidate"]: min(pair) for each, pair in zip(group, zip(*looks, strict=True), strict=True)}
-        best = min(seen, key=lambda name: (seen[name], Candidate.parse(name).threads))
+        parsed = {name: Candidate.parse(name) for name in seen}
+        best: dict[int, str] = {}
+        for name in sorted(seen, key=lambda name: (seen[name], parsed[name].threads)):
+            best.setdefault(parsed[name].batch, name)
+        fastest, rates = "", {name: 1000 * parsed[name].batch / seen[name] for name in seen}
         for each in group:
             name = each.row["candidate"]
-            if each.runs and name != best:
-                each.end("screened out", f"p50_ms {seen[name]:.3g} at a short look, {best} has {seen[best]:.3g}")
+            if each.runs and name != (other := best[parsed[name].batch]):
+                each.end("screened out", f"p50_ms {seen[name]:.3g} at a short look, {other} has {seen[other]:.3g}")
+        for batch in sorted(best):
+            name = best[batch]
+            if fastest and rates[name] <= rates[fastest]:
+                each = next(each for each in group if each.row["candidate"] == name)
+                if each.runs:
+                    each.end("screened out", f"{rates[name]:.3g} images/s at a short look, {fastest} has {rates[fastest]:.3g}")
+            else:
+                fastest = name
 
 
 def _median(window: Mapping[str, Any]) -> float:
     return float(np.median(window["times_ms"]))
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of values that are all there."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _rounded(value: Any) -> Any:

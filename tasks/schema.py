@@ -231,7 +231,7 @@ class Strategy(Section):
 class Export(Section):
     """What is exported, and what each variant may lose."""
 
-    precisions: tuple[Literal["fp32", "int8", "openvino-int8"], ...] = Field(min_length=1)
+    precisions: tuple[Literal["fp32", "fp16", "int8", "openvino-int8", "tensorrt-int8"], ...] = Field(min_length=1)
     conf: float = Field(ge=0, le=1)
     calibration_images: int = Field(ge=1)
     parity_images: int = Field(ge=1)
@@ -239,14 +239,14 @@ class Export(Section):
 
     @model_validator(mode="after")
     def _each_has_its_gate(self) -> Self:
-        missing = [name.removeprefix("openvino-") for name in self.precisions if self.allowed_drop(name) is None]
+        missing = [name.rpartition("-")[2] for name in self.precisions if self.allowed_drop(name) is None]
         if missing:
             raise ValueError(f"{missing[0]} has no gate: set export.max_drop.{missing[0]}")
         return self
 
     def allowed_drop(self, name: str) -> float | None:
         """What a file of `precisions` may lose, 0-1: that of its arithmetic."""
-        return next((drop for precision, drop in self.max_drop.items() if precision == name.removeprefix("openvino-")), None)
+        return next((drop for precision, drop in self.max_drop.items() if precision == name.rpartition("-")[2]), None)
 
 
 class Benchmark(Section):
@@ -294,6 +294,7 @@ class Hardware(Section):
     """Where the service is measured: conf/hardware, which also says where and how `train` computes."""
 
     threads: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    batches: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1)
     machine: str
     price_per_hour: float | None = Field(ge=0)
     candidates: tuple[Name, ...]

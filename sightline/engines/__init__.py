@@ -1,7 +1,8 @@
 """Engines that run a model folder, one file a library and provider, found by name.
 
-A candidate is `<engine>-<precision>`, and `-t<threads>` where an inference has more threads than one: `onnxruntime-cpu-int8-t2`
-is `engines/onnxruntime_cpu.py` on the folder's INT8 file, with two threads. Each module has a class `Engine`.
+A candidate is `<engine>-<precision>`, then `-t<threads>` where an inference has more threads than one, and `-b<batch>` where it
+takes up to so many images that wait: `onnxruntime-cpu-int8-t2` is `engines/onnxruntime_cpu.py` on the folder's INT8 file, with
+two threads. Each module has a class `Engine`.
 """
 
 import importlib
@@ -27,27 +28,33 @@ class Candidate(NamedTuple):
         engine: As it is found by name, e.g. `onnxruntime-cpu`.
         precision: Which of a model folder's files it runs.
         threads: Threads of one inference.
+        batch: The most images of one inference.
     """
 
     engine: str
     precision: str
     threads: int = 1
+    batch: int = 1
 
     @classmethod
     def parse(cls, name: str) -> "Candidate":
         """Takes a name apart."""
-        head, threads = re.fullmatch(r"(.*?)(?:-t([1-9][0-9]*))?", name, re.DOTALL).groups()  # type: ignore[union-attr]
+        found = re.fullmatch(r"(.*?)(?:-t([1-9][0-9]*))?(?:-b([1-9][0-9]*))?", name, re.DOTALL)
+        head, threads, batch = found.groups()  # type: ignore[union-attr]
         engine, _, precision = head.rpartition("-")
-        return cls(engine, precision, int(threads or 1))
+        return cls(engine, precision, int(threads or 1), int(batch or 1))
 
     def __str__(self) -> str:
-        return f"{self.engine}-{self.precision}" + (f"-t{self.threads}" if self.threads > 1 else "")
+        suffixes = (f"-{letter}{number}" for letter, number in (("t", self.threads), ("b", self.batch)) if number > 1)
+        return f"{self.engine}-{self.precision}{''.join(suffixes)}"
 
 
 class BaseEngine(ABC):
     """A loaded model.
 
     Attributes:
+        extra: Which extra of `sightline` brings its library; empty for what is not shipped.
+        on_gpu: Whether it computes on a GPU, which a few sessions keep busy, and not on the cores.
         files: Which of the model folder's files runs, by the candidate's precision, where it is not that of the same name.
 
     Args:
@@ -61,6 +68,8 @@ class BaseEngine(ABC):
         MissingExtraError: The engine's library is not installed.
     """
 
+    extra: ClassVar[str] = ""
+    on_gpu: ClassVar[bool] = False
     files: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, folder: Path, description: ModelDescription, precision: str, threads: int = 1) -> None:

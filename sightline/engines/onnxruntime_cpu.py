@@ -1,10 +1,10 @@
 """ONNX Runtime on a CPU."""
 
-from sightline.engines._onnxruntime import OnnxRuntimeEngine
+from sightline.engines._onnxruntime import CPU, OnnxRuntimeEngine
 
 
 class Engine(OnnxRuntimeEngine):
     """The folder's FP32 or INT8 file on ONNX Runtime's CPU provider."""
 
-    provider = "CPUExecutionProvider"
+    provider = CPU
     extra = "onnxruntime"

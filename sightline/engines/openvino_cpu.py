@@ -18,6 +18,7 @@ class Engine(BaseEngine):
     The arithmetic is pinned: left alone, OpenVINO runs bfloat16 on processors that have it, whatever the file says.
     """
 
+    extra = "openvino"
     arithmetic: ClassVar[Mapping[str, str]] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
     files: ClassVar[Mapping[str, str]] = {"bf16": "fp32", "int8": "openvino-int8"}
 
@@ -30,7 +31,7 @@ class Engine(BaseEngine):
         try:
             import openvino
         except ModuleNotFoundError as error:
-            raise MissingExtraError("openvino", "openvino") from error
+            raise MissingExtraError("openvino", self.extra) from error
         asked = {
             "INFERENCE_PRECISION_HINT": self.arithmetic[self.precision],
             "INFERENCE_NUM_THREADS": self.threads,

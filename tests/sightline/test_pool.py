@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,19 @@ IMAGE = jpeg((255, 0, 0))
 class Gated(Predictor):
     """A real predictor that holds its jobs until the gate opens."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, candidate: str | None = None) -> None:
+        super().__init__(folder, candidate)
         self.gate = threading.Event()
         self.entered = threading.Semaphore(0)
         self.seen: list[float | None] = []
+        self.sizes: list[int] = []
 
-    def timed(self, data: bytes, conf: float | None = None) -> tuple[dict[str, Any], Timings]:
-        self.seen.append(conf)
+    def batch(self, files: Sequence[bytes], conf: float | None = None) -> list[tuple[dict[str, Any], Timings] | SightlineError]:
+        self.seen += [conf] * len(files)
+        self.sizes.append(len(files))
         self.entered.release()
         assert self.gate.wait(10)
-        return super().timed(data, conf)
+        return super().batch(files, conf)
 
 
 @pytest.fixture
@@ -94,6 +96,24 @@ def test_a_bad_image_fails_its_own_request_alone(detector: Path) -> None:
         bad.result(10)
     assert good.result(10).queue_ms >= 0
     pool.close()
+
+
+def test_what_waits_goes_together_as_far_as_the_candidate_takes_it(detector: Path) -> None:
+    predictor = Gated(detector, "onnxruntime-cpu-fp32-b3")
+    pool = Pool([predictor], size=16)
+    pool.start()
+    images = [jpeg((value, 0, 0), (32, 32), "PNG") for value in range(100, 106)]
+    futures = [pool.submit(images[0])]
+    assert predictor.entered.acquire(timeout=10)
+    futures += [pool.submit(image) for image in images[1:5]]
+    futures += [pool.submit(b"noise"), pool.submit(images[5], 0.2)]
+    predictor.gate.set()
+    with pytest.raises(SightlineError, match="no image"):
+        futures.pop(5).result(10)
+    scores = [future.result(10).result["detections"][0]["score"] for future in futures]
+    assert scores == [pytest.approx(value / 255, abs=1e-6) for value in range(100, 106)], "each got its own"
+    pool.close()
+    assert predictor.sizes == [1, 3, 2, 1], "another threshold is another inference"
 
 
 def test_close_answers_what_is_queued(detector: Path) -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +21,7 @@ import httpx
 import pytest
 from graphs import jpeg, write_package
 
-from sightline.predictor import Predictor, Timings, read_manifest
+from sightline.predictor import Predictor, read_manifest
 from sightline.service import Service
 
 with warnings.catch_warnings():
@@ -125,10 +125,10 @@ class TestPredict:
         gate, entered = threading.Event(), threading.Semaphore(0)
 
         class Gated(Predictor):
-            def timed(self, data: bytes, conf: float | None = None) -> tuple[dict[str, Any], Timings]:
+            def batch(self, files: Sequence[bytes], conf: float | None = None) -> Any:
                 entered.release()
                 assert gate.wait(10)
-                return super().timed(data, conf)
+                return super().batch(files, conf)
 
         service = Service(read_manifest(detector), [Gated(detector)], queue=1)
         with TestClient(service.app) as client, ThreadPoolExecutor(2) as pool:
@@ -145,7 +145,7 @@ class TestPredict:
 
     def test_a_bug_is_an_internal_error_without_its_details(self, detector: Path) -> None:
         class Broken(Predictor):
-            def timed(self, data: bytes, conf: float | None = None) -> tuple[dict[str, Any], Timings]:
+            def batch(self, files: Sequence[bytes], conf: float | None = None) -> Any:
                 raise ZeroDivisionError("secret")
 
         with client_of(detector, [Broken(detector)]) as client:

@@ -62,11 +62,12 @@ def config(
     timeout_s: float = 120,
     machine: str = "any",
     threads: tuple[int, ...] = (1,),
+    batches: tuple[int, ...] = (1,),
 ) -> Config:
     return Config(
         model=model_config("resnet18", imgsz=32),
         benchmark=schema.Benchmark(samples=samples, warmup=2, batches=(2,), timeout_s=timeout_s, memory_mb=1500),
-        hardware=schema.Hardware(threads=threads, machine=machine, price_per_hour=3.6, candidates=candidates),
+        hardware=schema.Hardware(threads=threads, batches=batches, machine=machine, price_per_hour=3.6, candidates=candidates),
     )
 
 
@@ -84,7 +85,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (folder / "model.onnx").write_bytes(b"none")
     files = {"fp32": describe_file(folder / "model.onnx")}
     replace(ModelDescription.read(folder / "champion"), files=files).write(folder / "exported")
-    return {"raw": raw, "dataset": root, "champion": folder / "champion", "exported": folder / "exported"}
+    parity = {"fp32": {"drop": 0.125, "max_rel_error": 1e-5}}
+    (folder / "parity.json").write_text(json.dumps(parity))
+    return {
+        "raw": raw, "dataset": root, "champion": folder / "champion", "exported": folder / "exported",
+        "parity": folder / "parity.json",
+    }  # fmt: skip
 
 
 IMPORTED = "import sys; from tasks import measure; print(*{name.partition('.')[0] for name in sys.modules})"
@@ -162,7 +168,7 @@ class Fake:
     failing: ClassVar[tuple[str, str]] = ("", "")
 
     def __init__(self, module: str, memory_mb: float) -> None:
-        self.alive, self.windows = True, 0
+        self.alive, self.windows, self.pid = True, 0, 0
 
     def ask(self, command: dict[str, Any], timeout_s: float, sessions: int = 1) -> dict[str, Any]:
         name = command["do"]
@@ -172,7 +178,8 @@ class Fake:
         if (name, self.name) == self.failing:
             return {"status": "memory", "message": "too much"}
         found: dict[str, Any] = {
-            "times_ms": [1.0],
+            "frames_s": 30.0,
+            "streams": 2,
             "images_s": 1000.0,
             "rss_mb": 2.0,
             "load_ms": 1.0,
@@ -184,6 +191,7 @@ class Fake:
             times = self.medians.get(self.name, [1.0])
             found = {
                 "times_ms": [times[min(self.windows, len(times) - 1)]] * 2,
+                "bare_ms": [0.5] * command["bare"],
                 "cpu_percent": 1.0,
                 "rss_mb": 2.0,
             }
@@ -254,6 +262,25 @@ def test_the_fastest_number_of_threads_is_measured(inputs: dict[str, Path], tmp_
     assert Counter(fake.asked)["window", "quick-fp32"] == 2
 
 
+def test_a_larger_batch_is_measured_where_it_brings_more_images(
+    inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]
+) -> None:
+    """At 4 threads: 200, 250 and 240 images/s; at 1 thread all are slower."""
+    fake.medians = {f"quick-fp32{t}{b}": [ms] for t, b, ms in [
+        ("-t4", "", 5.0), ("-t4", "-b2", 8.0), ("-t4", "-b3", 12.5), ("", "", 10.0), ("", "-b2", 20.0), ("", "-b3", 30.0),
+    ]}  # fmt: skip
+    rows = measured(inputs, tmp_path / "report", "quick-fp32", threads=(1, 4), batches=(1, 2, 3))
+    assert [name for name, row in rows.items() if row["status"] == "ok"] == [
+        "pytorch-fp32",
+        "quick-fp32-t4",
+        "quick-fp32-t4-b2",
+    ]
+    assert rows["quick-fp32-t4-b3"]["message"] == "240 images/s at a short look, quick-fp32-t4-b2 has 250"
+    assert rows["quick-fp32-b2"]["message"] == "p50_ms 20 at a short look, quick-fp32-t4-b2 has 8"
+    assert rows["quick-fp32-t4-b2"]["throughput"] == 250.0
+    assert rows["quick-fp32-t4-b2"]["batch"] == 2
+
+
 @pytest.mark.slow
 def test_every_candidate_is_measured(inputs: dict[str, Path], tmp_path: Path) -> None:
     description = ModelDescription.read(inputs["champion"])
@@ -274,13 +301,15 @@ def test_every_candidate_is_measured(inputs: dict[str, Path], tmp_path: Path) ->
         assert row["accuracy_top1"] == row["fitness"] == 1.0
         assert row["drop"] == 0.0
         assert row["samples"] == 12, "three windows"
-        assert row["bare_p50_ms"] < row["p50_ms"]
-        assert min(row["batch2_images_s"], row["streams_images_s"], row["cpu_percent"]) > 0
+        assert 0 < row["bare_p50_ms"] < row["p99_ms"]
+        assert min(row["batch2_images_s"], row["video_fps"], row["cpu_percent"]) > 0
+        assert (row["streams_images_s"] or 0) > 0 or not row["shipped"]
         assert row["facts"]["threads"] == "1"
         assert metrics[f"{row['candidate']}/p99_ms"] == row["p99_ms"]
     assert rows["onnxruntime-cpu-fp32"]["rss_mb"] < 250 < rows["pytorch-fp32"]["rss_mb"], (
         "what measures accuracy is not counted"
     )
+    assert [(row["parity_drop"], row["parity_error"]) for row in rows.values()] == [(None, None), (0.125, 1e-5), (0.125, 1e-5)]
     assert rows["onnxruntime-cpu-fp32"]["size_mb"] == pytest.approx((folder / "model.onnx").stat().st_size / 1e6, abs=1e-3)
     with (paths.report / "benchmark.csv").open(encoding="utf-8") as file:
         lines = list(csv.DictReader(file))

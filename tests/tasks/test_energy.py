@@ -1,11 +1,13 @@
 """Joules by the machine's own counters."""
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tasks import energy
-from tasks.energy import Meter
+from tasks.energy import GpuWatch, Meter
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +47,32 @@ def test_a_counter_that_starts_again_from_0(tmp_path: Path) -> None:
     meter = Meter(tmp_path)
     write(tmp_path, "intel-rapl:0", 1_000_000)
     assert meter.read() == pytest.approx(2.0)
+
+
+def test_gpus_are_watched_while_the_block_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    seen = threading.Semaphore(0)
+    held = iter([100, 300, 200])
+
+    def processes(gpu: str) -> list[SimpleNamespace]:
+        own = SimpleNamespace(pid=7, usedGpuMemory=next(held, 200) * 1_000_000)
+        seen.release()
+        return [own, SimpleNamespace(pid=8, usedGpuMemory=10**12)]
+
+    monkeypatch.setattr(energy, "gpus", lambda: ("gpu",))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", lambda _: SimpleNamespace(gpu=60))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetComputeRunningProcesses", processes)
+    with GpuWatch(pid=7) as watch:
+        for _ in range(3):
+            assert seen.acquire(timeout=10)
+    assert watch.read() == {"gpu_percent": 60.0, "vram_mb": 300.0}
+
+
+def test_no_gpu_is_no_figure() -> None:
+    with GpuWatch(pid=7) as watch:
+        pass
+    assert watch.read() == {"gpu_percent": None, "vram_mb": None}
 
 
 def test_no_counter_is_no_figure(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,22 +17,25 @@ from sightline.errors import AnswerIsNo
 from sightline.preprocess import decode, prepare_batch
 from tasks import export as stage
 from tasks import models, parity, schema
-from tasks.export import JUDGES, Config, Paths, export
+from tasks.attempts import Source, attempts
+from tasks.export import Config, Paths, export
+from tasks.exported import FILES
 from tasks.graph import Graphs, export_parts, finish, join, write
 from tasks.models import WEIGHTS_FILE, Parts
 from tasks.parity import Gate
 from tasks.quantise import last_layers, quantise
+from tasks.sensitivity import by_sensitivity
 from tasks.tables import Dataset, Sample
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import ROOT, Scale, write_classifier, write_dataset
 
 EXPORT = schema.Export(
-    precisions=("fp32", "int8", "openvino-int8"),
+    precisions=("fp32", "fp16", "int8", "openvino-int8", "tensorrt-int8"),
     conf=0.3,
     calibration_images=12,
     parity_images=9,
-    max_drop={"fp32": 0.001, "int8": 0.2},
+    max_drop={"fp32": 0.001, "fp16": 0.001, "int8": 0.2},
 )
 
 
@@ -75,13 +79,13 @@ def samples(inputs: tuple[dict[str, Path], schema.Model]) -> list[Sample]:
 
 def test_every_precision_passes_and_runs(exported: Paths, samples: list[Sample]) -> None:
     description = ModelDescription.read(exported.model)
-    assert sorted(description.files) == ["fp32", "int8", "openvino-int8"]
+    assert sorted(description.files) == ["fp16", "fp32", "int8", "openvino-int8", "tensorrt-int8"]
     assert description.conf == 0.3
     assert description.calibration is not None
     assert description.calibration.images == 12
     assert not (exported.report / "failed").exists()
     images, _ = prepare_batch([decode(sample.path.read_bytes()) for sample in samples], description.input)
-    for candidate in JUDGES.values():
+    for candidate in {file.judge for file in FILES.values()}:
         probabilities = engines.load(str(candidate), exported.model).run(images, 0.0)["probabilities"]
         assert np.argmax(probabilities, axis=1).tolist() == [int(sample.labels[0]) for sample in samples]
 
@@ -138,10 +142,69 @@ def test_openvinos_file_is_quantised_in_its_core_alone_and_tells_nothing_of_its_
 
 def test_last_layers_stay_in_float(graphs: Graphs, description: ModelDescription, samples: list[Sample]) -> None:
     (last,) = last_layers(graphs.core)
-    core = quantise(graphs, samples, description.input, spare_last=True).core
+    core = quantise(graphs, samples, description.input, [last]).core
     node = next(node for node in core.graph.node if node.name == last)
     weights = {tensor.name: tensor for tensor in core.graph.initializer}
     assert weights[node.input[1]].data_type == onnx.TensorProto.FLOAT
+
+
+def test_fp16_is_half_as_large_and_takes_and_gives_what_the_contract_says(exported: Paths) -> None:
+    whole = onnx.load(exported.model / "model.fp16.onnx")
+    sizes = [(exported.model / FILES[name].path).stat().st_size for name in ("fp16", "fp32")]
+    assert sizes[0] < 0.55 * sizes[1]
+    kinds = {node.op_type for node in whole.graph.node if node.name.startswith("core/")}
+    assert "Cast" in kinds, "it takes and gives float32"
+    weights = {tensor.name: tensor.data_type for tensor in whole.graph.initializer}
+    convs = [node for node in whole.graph.node if node.op_type == "Conv"]
+    assert {weights[node.input[1]] for node in convs} == {onnx.TensorProto.FLOAT16}
+    report = json.loads((exported.report / "parity.json").read_text())
+    assert 0 < report["fp16"]["max_rel_error"] < parity.MAX_ERROR["fp16"]
+
+
+def test_tensorrts_file_is_symmetric_with_float_biases(exported: Paths) -> None:
+    """NVIDIA, TensorRT Developer Guide, "Explicit quantization": zero points are 0, and the type is INT8."""
+    graph = onnx.load(exported.model / "model.tensorrt-int8.onnx").graph
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    quantised = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert len(quantised) > 20
+    for node in quantised:
+        zero = tensors[node.input[2]]
+        assert zero.dtype == np.int8, node.name
+        assert not zero.any(), node.name
+    producers = {output: node.op_type for node in graph.node for output in node.output}
+    biases = [node.input[2] for node in graph.node if node.op_type in ("Conv", "Gemm") and len(node.input) == 3]
+    assert biases
+    assert not [name for name in biases if name in producers], "TensorRT takes no quantised bias"
+
+
+def test_the_layer_that_suffers_most_comes_first_and_stays_in_float_when_others_fail(
+    graphs: Graphs, description: ModelDescription, samples: list[Sample]
+) -> None:
+    layers = [node.name for node in graphs.core.graph.node if node.op_type == "Conv"]
+    weights = {tensor.name: tensor for tensor in graphs.core.graph.initializer}
+    spoilt = onnx.ModelProto()
+    spoilt.CopyFrom(quantise(graphs, samples, description.input).core)
+    victim = layers[5]
+    node = next(node for node in spoilt.graph.node if node.name == victim)
+    scale = next(each for each in spoilt.graph.node if each.output[0] == node.input[1]).input[1]
+    tensor = next(each for each in spoilt.graph.initializer if each.name == scale)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(1.5 * onnx.numpy_helper.to_array(tensor), scale))
+    pixels = [np.random.default_rng(0).normal(0, 1, (1, 3, 32, 32)).astype(np.float32)]
+    assert by_sensitivity(graphs.core, spoilt, layers, pixels)[0] == victim
+    assert weights, "the float graph was not touched"
+
+
+def test_more_and_more_layers_are_spared(
+    parts: Parts, graphs: Graphs, description: ModelDescription, samples: list[Sample], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    counts = []
+    for attempt in attempts(Source(parts, graphs, samples[:2], description), "int8", path):
+        attempt()
+        counts.append(Counter(node.op_type for node in onnx.load(path).graph.node)["QuantizeLinear"])
+    assert len(counts) == 5
+    assert counts == sorted(counts, reverse=True)
+    assert len(set(counts)) > 3
 
 
 class Reversed(Scale):
@@ -161,7 +224,9 @@ def test_parity_catches_another_preprocessing(
     broken = join(export_parts(replace(parts, pre=Reversed().eval()), description))
     write(finish(broken, description), tmp_path / "model.onnx")
     replace(description, files={"fp32": describe_file(tmp_path / "model.onnx")}).write(tmp_path)
-    verdict = Gate(inputs[0]["champion"], parts, samples, threads=1).judge(broken, tmp_path, JUDGES["fp32"], max_drop=0.001)
+    verdict = Gate(inputs[0]["champion"], parts, samples, threads=1).judge(
+        broken, tmp_path, FILES["fp32"].judge, max_drop=0.001
+    )
     assert not verdict.passed
     assert verdict.drop > 0.3
     assert "fitness" in verdict.message

@@ -102,15 +102,18 @@ def test_a_file_that_was_not_exported_is_not_available(detector: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("onnxruntime-cpu-int8", ("onnxruntime-cpu", "int8", 1)),
-        ("onnxruntime-cpu-int8-t4", ("onnxruntime-cpu", "int8", 4)),
-        ("openvino-cpu-fp32-t1", ("openvino-cpu", "fp32", 1)),
-        ("nothing", ("", "nothing", 1)),
-        ("", ("", "", 1)),
+        ("onnxruntime-cpu-int8", ("onnxruntime-cpu", "int8", 1, 1)),
+        ("onnxruntime-cpu-int8-t4", ("onnxruntime-cpu", "int8", 4, 1)),
+        ("onnxruntime-cuda-fp16-t2-b8", ("onnxruntime-cuda", "fp16", 2, 8)),
+        ("onnxruntime-cuda-fp16-b8", ("onnxruntime-cuda", "fp16", 1, 8)),
+        ("openvino-cpu-fp32-t1", ("openvino-cpu", "fp32", 1, 1)),
+        ("nothing", ("", "nothing", 1, 1)),
+        ("", ("", "", 1, 1)),
     ],
 )
-def test_a_candidates_name_says_what_it_is(name: str, expected: tuple[str, str, int]) -> None:
+def test_a_candidates_name_says_what_it_is(name: str, expected: tuple[str, str, int, int]) -> None:
     assert engines.Candidate.parse(name) == expected
+    assert str(engines.Candidate(*expected)) == name or name in ("openvino-cpu-fp32-t1", "nothing", "")
 
 
 def test_the_candidates_threads_are_used(detector: Path) -> None:
@@ -127,5 +130,7 @@ def test_a_provider_that_is_not_there_is_an_error(detector: Path, monkeypatch: p
 
 
 def test_an_unknown_engine_names_those_that_there_are(detector: Path) -> None:
-    with pytest.raises(SightlineError, match="'onnxruntime-tpu': not there, expected one of onnxruntime-cpu, openvino-cpu"):
+    with pytest.raises(
+        SightlineError, match="'onnxruntime-tpu': not there, expected one of onnxruntime-cpu, onnxruntime-cuda, "
+    ):
         engines.load("onnxruntime-tpu-fp32", detector)

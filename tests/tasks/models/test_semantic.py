@@ -17,7 +17,7 @@ from sightline.engines import load
 from sightline.errors import SightlineError
 from sightline.preprocess import prepare
 from tasks import models
-from tasks.export import FILES
+from tasks.exported import FILES
 from tasks.graph import export_parts, finish, join, write
 from tasks.models import _lightning_semantic as shared
 from tasks.models import fast_scnn
@@ -220,8 +220,8 @@ def test_files_agree_with_the_checkpoint_and_the_core_alone_is_quantised(file: s
     for batch in (1, 8):
         (got,) = InferenceSession(whole.SerializeToString()).run(None, {"images": images[:batch]})
         assert np.abs(got - expected[:batch]).max() <= MAX_ERROR["fp32"] * np.abs(expected).max()
-    write(finish(whole, description), tmp_path / FILES["fp32"])
-    session = InferenceSession(str(tmp_path / FILES["fp32"]))
+    write(finish(whole, description), tmp_path / FILES["fp32"].path)
+    session = InferenceSession(str(tmp_path / FILES["fp32"].path))
     (class_map,) = session.run(None, {"images": images})
     assert (class_map.dtype, class_map.shape) == (np.uint8, (8, SIDE, SIDE))
     assert (class_map == load("pytorch-fp32", tmp_path, package="tasks.engines").run(images, 0.0)["class_map"]).mean() > 0.999
