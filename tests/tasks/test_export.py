@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from sightline import engines
 from sightline.contract import ModelDescription, describe_file
@@ -231,6 +232,26 @@ def test_parity_catches_another_preprocessing(
     assert verdict.drop > 0.3
     assert "fitness" in verdict.message
     assert "outputs differ" in verdict.message
+
+
+def test_parity_catches_a_calibration_on_pictures_of_nothing(
+    inputs: tuple[dict[str, Path], schema.Model],
+    parts: Parts,
+    graphs: Graphs,
+    description: ModelDescription,
+    samples: list[Sample],
+    tmp_path: Path,
+) -> None:
+    Image.new("RGB", (48, 40), (124, 116, 104)).save(tmp_path / "nothing.png")  # 0 for the network: all else is cut off
+    strangers = [replace(sample, path=tmp_path / "nothing.png") for sample in samples]
+    whole = join(quantise(graphs, strangers, description.input))
+    write(finish(whole, description), tmp_path / "model.onnx")
+    replace(description, files={"int8": describe_file(tmp_path / "model.onnx")}).write(tmp_path)
+    gate = Gate(inputs[0]["champion"], parts, samples, threads=1)
+    verdict = gate.judge(whole, tmp_path, FILES["int8"].judge, max_drop=0.01)
+    assert not verdict.passed
+    assert verdict.drop > 0.3
+    assert "fitness" in verdict.message
 
 
 def test_failed_variant_is_left_out_and_kept_in_the_report(
