@@ -118,10 +118,11 @@ class Predictor:
         return answer, Timings(decode_ms, prepare_ms, inference_ms, (time.perf_counter() - begin) * 1000)
 
     def warm_up(self, runs: int = 3) -> None:
-        """Runs the model on an empty image: the first inferences allocate and are slow."""
+        """Runs the model on an empty image, and on as many as it takes: the first inferences allocate and are slow."""
         spec = self.description.input
-        for _ in range(runs):
-            self.engine.run(np.zeros((self.max_batch, spec.height, spec.width, 3), np.uint8), self.description.conf)
+        for count in sorted({1, self.max_batch}):
+            for _ in range(runs):
+                self.engine.run(np.zeros((count, spec.height, spec.width, 3), np.uint8), self.description.conf)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -6,8 +6,11 @@ Sizes round half up; the letterbox pads to the right and below only, so that coo
 
 import io
 import math
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,11 @@ KERNELS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # not all that Pillow reads: some of it runs programs
+BROKEN: Final = (
+    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, NotImplementedError, AttributeError,
+    struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+"""What Pillow raises of bytes that are made to harm: not all of it is its own."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -81,7 +89,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
             return np.asarray(upright.convert("RGB"))
     except UnidentifiedImageError:
         raise SightlineError(f"{len(data)} bytes that are no image: send a JPEG, PNG or WebP") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise SightlineError(f"broken image ({error}): send it again, whole") from error
 
 

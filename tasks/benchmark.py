@@ -9,8 +9,9 @@ from sightline import engines as engines_that_ship
 from sightline.contract import ModelDescription
 from sightline.engines import Candidate
 from sightline.errors import SightlineError
-from tasks import benchmark_report, engines, gates, machine, schema, stage
+from tasks import benchmark_report, bundle, engines, gates, machine, schema, stage
 from tasks.draw import draw
+from tasks.exported import FILES
 from tasks.measure import Job
 from tasks.rounds import Contender, measure
 from tasks.tables import Dataset
@@ -62,40 +63,56 @@ def benchmark(paths: Paths, config: Config) -> dict[str, float]:
 
 
 def candidates(hardware: schema.Hardware) -> list[Candidate]:
-    """What is measured, the reference first; each with each number of threads and batch size, references with the least."""
+    """What is measured, each once, the reference first.
+
+    A candidate is one for each number of threads and batch size, unless its name has its own; references have the least.
+    """
     asked = [Candidate.parse(name) for name in dict.fromkeys([REFERENCE, *hardware.candidates])]
     threads, batches = sorted(set(hardware.threads)), sorted(set(hardware.batches))
     shapes = [(count, batch) for count in threads for batch in batches]
-    return [
-        each._replace(threads=count, batch=batch)
-        for each in asked
-        for count, batch in (shapes if _is_shipped(each) else shapes[:1])
-    ]
+    found: list[Candidate] = []
+    for each in asked:
+        if max(each.threads, each.batch) > 1:
+            found.append(each)
+        else:
+            chosen = shapes[:1] if _is_reference(each) else shapes
+            found += [each._replace(threads=count, batch=batch) for count, batch in chosen]
+    return list(dict.fromkeys(found))
+
+
+def _is_reference(candidate: Candidate) -> bool:
+    return (Path(engines.__path__[0]) / f"{candidate.engine.replace('-', '_')}.py").is_file()
 
 
 def _is_shipped(candidate: Candidate) -> bool:
-    return not (Path(engines.__path__[0]) / f"{candidate.engine.replace('-', '_')}.py").is_file()
+    """Whether `package` has locked requirements for it; TensorRT's wheels are in an index of NVIDIA's alone."""
+    if _is_reference(candidate):
+        return False
+    try:
+        return bundle.requirements(engines_that_ship.find(candidate.engine).extra).is_file()
+    except SightlineError:  # an engine that is not there: its row will say so
+        return True
 
 
 def _contender(
     candidate: Candidate, description: ModelDescription, images: list[str], paths: Paths, config: Config, judged: int
 ) -> Contender:
     """A candidate with what its row says before it is measured."""
-    shipped = _is_shipped(candidate)
+    is_reference = _is_reference(candidate)
     row: dict[str, Any] = {
         "candidate": str(candidate),
         "engine": candidate.engine,
         "precision": candidate.precision,
         "threads": candidate.threads,
         "batch": candidate.batch,
-        "shipped": shipped,
+        "shipped": _is_shipped(candidate),
         "licence": description.licence,
-        **(_parity(candidate, paths.parity) if shipped else {}),
+        **_parity(candidate, paths.parity),
     }
     job = Job(
         candidate=str(candidate),
-        folder=str(paths.exported if shipped else paths.champion),
-        package="sightline.engines" if shipped else engines.__name__,
+        folder=str(paths.champion if is_reference else paths.exported),
+        package=engines.__name__ if is_reference else "sightline.engines",
         conf=description.conf,
         images=images,
         warmup=config.benchmark.warmup,
@@ -107,11 +124,10 @@ def _contender(
 
 
 def _parity(candidate: Candidate, path: Path) -> dict[str, float | None]:
-    """What `export` found of the file that a candidate runs: its loss of the metric, and its tensors' largest difference."""
-    try:
-        verdict = json.loads(path.read_text(encoding="utf-8")).get(engines_that_ship.file_of(candidate), {})
-    except SightlineError:  # an engine that is not there: its row will say so
-        verdict = {}
+    """What `export` found of a file, run by this candidate: its loss of the metric, and its tensors' largest difference."""
+    judged = {str(file.judge): name for name, file in FILES.items() if file.judge == file.candidate}
+    name = judged.get(str(candidate._replace(threads=1, batch=1)))
+    verdict = json.loads(path.read_text(encoding="utf-8")).get(name, {})
     return {"parity_drop": verdict.get("drop"), "parity_error": verdict.get("max_rel_error")}
 
 

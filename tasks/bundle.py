@@ -11,11 +11,14 @@ from string import Template
 from typing import Any
 
 from sightline import postprocess
+from sightline.engines import Candidate, find
 from sightline.errors import SightlineError
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "infra" / "service"
 _EPOCH = "315532800"  # 1980-01-01, the first date that a ZIP can hold
+GPU_COMPOSE = "    gpus: all\n"
+"""What a service on a GPU needs besides, at the end of compose.yaml."""
 
 
 def build_wheel(out: Path) -> Path:
@@ -33,13 +36,18 @@ def build_wheel(out: Path) -> Path:
     return wheels[0]
 
 
+def requirements(extra: str) -> Path:
+    """Where the locked requirements of the service with an engine's library are, if there are any."""
+    return ROOT / "requirements" / f"serve-{extra}.txt"
+
+
 def write_requirements(out: Path, extra: str) -> None:
     """Copies the locked requirements of the service with the extra that brings an engine's library.
 
     Raises:
         SightlineError: It has none.
     """
-    path = ROOT / "requirements" / f"serve-{extra}.txt"
+    path = requirements(extra)
     if not path.is_file():
         there = ", ".join(sorted(file.name for file in path.parent.glob("serve-*.txt")))
         raise SightlineError(f"requirements/{path.name}: not there, got {there}: add it to `make lock`")
@@ -56,8 +64,10 @@ def write_documents(out: Path, manifest: Mapping[str, Any], data: Mapping[str, A
         wheel: The wheel's file name.
     """
     (out / ".dockerignore").write_text("*.md\n.venv\n", encoding="utf-8")
-    for name in ("Dockerfile", "compose.yaml"):
-        shutil.copyfile(TEMPLATES / name, out / name)
+    shutil.copyfile(TEMPLATES / "Dockerfile", out / "Dockerfile")
+    compose = (TEMPLATES / "compose.yaml").read_text(encoding="utf-8")
+    on_gpu = find(Candidate.parse(manifest["candidate"]).engine).on_gpu
+    (out / "compose.yaml").write_text(compose + GPU_COMPOSE * on_gpu, encoding="utf-8")
     values = _values(manifest, data) | {"wheel": wheel}
     for name in ("README.md", "MODEL_CARD.md"):
         text = Template((TEMPLATES / name).read_text(encoding="utf-8")).substitute(values)

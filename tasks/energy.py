@@ -89,12 +89,13 @@ class GpuWatch:
                 self._busy.append(float(max(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu for gpu in self._gpus)))
             with contextlib.suppress(pynvml.NVMLError):
                 held = [
-                    process.usedGpuMemory or 0
+                    process.usedGpuMemory
                     for gpu in self._gpus
                     for process in pynvml.nvmlDeviceGetComputeRunningProcesses(gpu)
-                    if process.pid == self._pid
+                    if process.pid == self._pid and process.usedGpuMemory is not None
                 ]
-                self._peak_mb = max(self._peak_mb or 0.0, sum(held) / 1e6)
+                if held:  # in a container NVML may know the process by another number
+                    self._peak_mb = max(self._peak_mb or 0.0, sum(held) / 1e6)
 
 
 def _text(path: Path) -> str:

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sightline.contract import ModelDescription, ModelFile, describe_file
-from sightline.engines import Candidate, file_of
-from sightline.errors import AnswerIsNo, NotAvailableError, SightlineError
+from sightline.engines import file_of
+from sightline.errors import AnswerIsNo, SightlineError
 from tasks import gates, models, schema, stage
 from tasks.attempts import Source, attempts
 from tasks.draw import draw
 from tasks.exported import FILES
 from tasks.graph import export_parts
 from tasks.models import WEIGHTS_FILE
-from tasks.parity import FAILED, PARITY_FILE, SCRIPT, SCRIPT_FILE, Gate, Parity, write_report
+from tasks.parity import FAILED, PARITY_FILE, REPEAT, SCRIPT, SCRIPT_FILE, Gate, Parity, write_report
 from tasks.quantise import calibration
 from tasks.tables import Dataset
 
@@ -49,33 +49,36 @@ def export(paths: Paths, config: Config) -> dict[str, float]:
     paths.report.mkdir()
     verdicts: dict[str, Parity] = {}
     for precision in config.export.precisions:
-        folder = paths.report / FAILED / precision
-        folder.mkdir(parents=True)
-        path, _, _, judge = FILES[precision]
-        for attempt in attempts(source, precision, folder / path):
-            try:
-                whole = attempt()
-                replace(description, files={file_of(judge): _describe(folder / path)}).write(folder)
-                _write_script(folder, judge, paths, config.export.parity_images)
-                verdicts[precision] = gate.judge(whole, folder, judge, config.export.allowed_drop(precision) or 0.0)
-            except NotAvailableError as error:
-                verdicts[precision] = gate.refuse(str(error))
-            except SightlineError:
-                raise
-            except Exception as error:  # noqa: BLE001  a library's own, of any kind: the other files are none the worse
-                verdicts[precision] = gate.refuse(f"{type(error).__name__}: {str(error).strip()[:500] or 'no reason given'}")
-            if verdicts[precision].passed:
-                break
+        verdicts[precision] = _make(precision, source, gate, paths, config.export)
     write_report(verdicts, paths.report)
     _keep(verdicts, description, paths)
     return {f"{name}/{key}": getattr(verdict, key) for name, verdict in verdicts.items() for key in ("metric", "drop")}
 
 
-def _write_script(folder: Path, judge: Candidate, paths: Paths, images: int) -> None:
-    """Writes what shows the file's failure again."""
+def _make(precision: str, source: Source, gate: Gate, paths: Paths, settings: schema.Export) -> Parity:
+    """The verdict on the first file that passes, or on the last that was tried; what cannot be made is refused."""
+    folder = paths.report / FAILED / precision
+    folder.mkdir(parents=True)
+    path, _, _, judge = FILES[precision]
     places = {name: str(getattr(paths, name)) for name in ("champion", "raw", "dataset")}
-    text = SCRIPT.format(**places, candidate=str(judge), images=images)
-    (folder / SCRIPT_FILE).write_text(text, encoding="utf-8")
+    script = folder / SCRIPT_FILE
+    script.write_text(REPEAT.format(**places, precision=precision), encoding="utf-8")
+    verdict = gate.refuse("nothing was tried")
+    tries = attempts(source, precision, folder / path)
+    while not verdict.passed:
+        try:
+            attempt = next(tries, None)
+            if attempt is None:
+                break
+            whole = attempt()
+            replace(source.description, files={file_of(judge): _describe(folder / path)}).write(folder)
+            script.write_text(SCRIPT.format(**places, candidate=str(judge), images=settings.parity_images), encoding="utf-8")
+            verdict = gate.judge(whole, folder, judge, settings.allowed_drop(precision) or 0.0)
+        except SightlineError as error:
+            verdict = gate.refuse(str(error))
+        except Exception as error:  # noqa: BLE001  a library's own, of any kind: the other files are none the worse
+            verdict = gate.refuse(f"{type(error).__name__}: {str(error).strip()[:500] or 'no reason given'}")
+    return verdict
 
 
 def _describe(path: Path) -> ModelFile:

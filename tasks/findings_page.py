@@ -13,11 +13,11 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from sightline.errors import SightlineError
-from sightline.preprocess import FORMATS, decode
+from sightline.preprocess import BROKEN, FORMATS, decode
 from tasks.findings import SEVERITIES, Finding, count, ordered
 from tasks.page import document
 from tasks.rules import RULES
-from tasks.scan import BROKEN, SUFFIXES
+from tasks.scan import SUFFIXES
 from tasks.tables import BOX, Tables
 
 ROWS_SHOWN: Final = 100  # of one rule; findings.json and findings.parquet hold all

@@ -87,18 +87,19 @@ class Contender:
 
     def look(self) -> float:
         """The median of a few requests, milliseconds; infinite where there is none."""
-        answer = self.ask("window", samples=SCREENED, bare=0) if self.runs else {}
+        answer = self.ask("window", samples=SCREENED) if self.runs else {}
         return _median(answer) if answer else float("inf")
 
     def window(self) -> None:
         """Measures another window."""
         meter = Meter()
         with GpuWatch(self.worker.pid if self.worker else 0) as gpu:
-            answer = self.ask("window", samples=self.samples, bare=-(-self.samples // 10))
-        if answer:
-            joules = meter.read()
+            answer = self.ask("window", samples=self.samples)
+        joules = meter.read()
+        bare = self.ask("bare", samples=-(-self.samples // 10)) if answer else {}
+        if bare:
             more = {"energy_j": None if joules is None else joules / self.samples / self.row["batch"]}
-            self.windows.append(answer | more | gpu.read())
+            self.windows.append({**answer, "bare_ms": bare["times_ms"], **more, **gpu.read()})
 
     def accuracy(self) -> None:
         """The task's metrics; a detector's `precision` is not the precision of its arithmetic."""
@@ -194,7 +195,8 @@ def _screen(contenders: Sequence[Contender]) -> None:
         if len(group) < 2:
             continue
         looks = [[each.look() for each in group] for _ in range(2)]
-        seen = {each.row["candidate"]: min(pair) for each, pair in zip(group, zip(*looks, strict=True), strict=True)}
+        pairs = zip(group, zip(*looks, strict=True), strict=True)
+        seen = {each.row["candidate"]: min(pair) for each, pair in pairs if each.runs}
         parsed = {name: Candidate.parse(name) for name in seen}
         best: dict[int, str] = {}
         for name in sorted(seen, key=lambda name: (seen[name], parsed[name].threads)):
@@ -202,14 +204,13 @@ def _screen(contenders: Sequence[Contender]) -> None:
         fastest, rates = "", {name: 1000 * parsed[name].batch / seen[name] for name in seen}
         for each in group:
             name = each.row["candidate"]
-            if each.runs and name != (other := best[parsed[name].batch]):
+            if name in seen and name != (other := best[parsed[name].batch]):
                 each.end("screened out", f"p50_ms {seen[name]:.3g} at a short look, {other} has {seen[other]:.3g}")
         for batch in sorted(best):
             name = best[batch]
             if fastest and rates[name] <= rates[fastest]:
                 each = next(each for each in group if each.row["candidate"] == name)
-                if each.runs:
-                    each.end("screened out", f"{rates[name]:.3g} images/s at a short look, {fastest} has {rates[fastest]:.3g}")
+                each.end("screened out", f"{rates[name]:.3g} images/s at a short look, {fastest} has {rates[fastest]:.3g}")
             else:
                 fastest = name
 

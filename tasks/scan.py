@@ -5,7 +5,6 @@ import os
 import re
 import struct
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from sightline.errors import SightlineError
-from sightline.preprocess import FORMATS
+from sightline.preprocess import BROKEN, FORMATS
 from tasks.parallel import parallel
 
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -49,11 +48,6 @@ _TURNED: Final = frozenset({5, 6, 7, 8})  # orientations that swap width and hei
 FILLING: Final = 16
 """Bytes that may stand between a JPEG's pixels and its end, as cameras fill them; more are left of pixels that went wrong."""
 _FILLING: Final = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-BROKEN: Final = (
-    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, NotImplementedError, AttributeError,
-    struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
-"""What Pillow raises of bytes that are made to harm: not all of it is its own."""
 
 
 _PACKED: Final = struct.Struct("<?iibhih??32s?32s5f")

@@ -75,7 +75,7 @@ def _problems(row: Row, constraints: Constraints) -> list[str]:
     """Why the row cannot win."""
     if row["status"] != "ok":
         return [f"{row['status']}: {row['message']}"]
-    unshipped = [] if row["shipped"] else ["the reference, which is not shipped"]
+    unshipped = [] if row["shipped"] else ["not shipped: a reference, or an engine without locked requirements"]
     missing = [f"{column} not measured, which is the objective" for column in _unmeasured(row, constraints)]
     return [*unshipped, *missing, *(str(violation) for violation in violations(row, constraints))]
 

@@ -140,7 +140,7 @@ def find(engine: str, package: str = "sightline.engines") -> type[BaseEngine]:
     try:
         found: type[BaseEngine] = importlib.import_module(module_name).Engine
     except ModuleNotFoundError as error:
-        if error.name != module_name:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         here = Path(str(importlib.import_module(package).__file__)).parent
         names = sorted(path.stem.replace("_", "-") for path in here.glob("[a-z]*.py"))

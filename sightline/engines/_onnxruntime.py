@@ -23,11 +23,11 @@ class OnnxRuntimeEngine(BaseEngine):
 
     Attributes:
         provider: ONNX Runtime's name of it.
-        helpers: Providers that take the nodes that it has no kernel for, the best first.
+        helpers: Providers that take the nodes that it has no kernel for, the best first, with their options.
     """
 
     provider: ClassVar[str]
-    helpers: ClassVar[tuple[str, ...]] = ()
+    helpers: ClassVar[tuple[str | tuple[str, dict[str, str]], ...]] = ()
 
     def load(self, folder: Path) -> None:
         path = self.file(folder)

@@ -23,7 +23,7 @@ class Engine(OnnxRuntimeEngine):
     provider = "TensorrtExecutionProvider"
     extra = "tensorrt"
     on_gpu = True
-    helpers = ("CUDAExecutionProvider", CPU)
+    helpers = (("CUDAExecutionProvider", {"use_tf32": "0"}), CPU)
     flags: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "fp16": ("trt_fp16_enable",),
         "int8": ("trt_fp16_enable", "trt_int8_enable"),

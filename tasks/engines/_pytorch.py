@@ -44,6 +44,7 @@ class PyTorchEngine(BaseEngine):
         if self.device == "cuda" and not torch.cuda.is_available():
             raise NotAvailableError("PyTorch sees no CUDA device: choose a candidate of the processor")
         torch.set_num_threads(self.threads)
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # or convolutions round to TensorFloat-32
         self._size_bytes = (folder / WEIGHTS_FILE).stat().st_size
         config = parse(Model, json.loads(path.read_text(encoding="utf-8")), where=str(path))
         parts = models.load(config, self.description.classes).parts(folder / WEIGHTS_FILE)
@@ -65,7 +66,7 @@ class PyTorchEngine(BaseEngine):
         import torch
 
         with torch.inference_mode():
-            raw = self.parts(torch.from_numpy(images).to(self.device))
+            raw = self.parts(torch.from_numpy(images.copy()).to(self.device))
             more = {"masks": self.parts.masks} if self.parts.masks else {}
             tensors = outputs.load(self.description.task).finish(raw, conf, self.description, **more)
         return {name: value.cpu().numpy() for name, value in zip(self.description.outputs, tensors, strict=True)}

@@ -166,6 +166,7 @@ class Fake:
     asked: ClassVar[list[tuple[str, str]]] = []
     medians: ClassVar[dict[str, list[float]]] = {}
     failing: ClassVar[tuple[str, str]] = ("", "")
+    from_window: ClassVar[int] = 0
 
     def __init__(self, module: str, memory_mb: float) -> None:
         self.alive, self.windows, self.pid = True, 0, 0
@@ -175,9 +176,10 @@ class Fake:
         if name == "load":
             self.name = command["candidate"]
         self.asked.append((name, self.name))
-        if (name, self.name) == self.failing:
+        if (name, self.name) == self.failing and self.windows >= self.from_window:
             return {"status": "memory", "message": "too much"}
         found: dict[str, Any] = {
+            "times_ms": [1.0],
             "frames_s": 30.0,
             "streams": 2,
             "images_s": 1000.0,
@@ -191,7 +193,6 @@ class Fake:
             times = self.medians.get(self.name, [1.0])
             found = {
                 "times_ms": [times[min(self.windows, len(times) - 1)]] * 2,
-                "bare_ms": [0.5] * command["bare"],
                 "cpu_percent": 1.0,
                 "rss_mb": 2.0,
             }
@@ -207,7 +208,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
     monkeypatch.setattr(rounds, "Worker", Fake)
-    Fake.asked, Fake.medians, Fake.failing = [], {}, ("", "")
+    Fake.asked, Fake.medians, Fake.failing, Fake.from_window = [], {}, ("", ""), 0
     return Fake
 
 
@@ -281,6 +282,27 @@ def test_a_larger_batch_is_measured_where_it_brings_more_images(
     assert rows["quick-fp32-t4-b2"]["batch"] == 2
 
 
+def test_a_number_of_threads_that_crashes_screens_out_no_other(
+    inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]
+) -> None:
+    fake.medians = {"quick-fp32": [5.0], "quick-fp32-t2": [3.0]}
+    fake.failing, fake.from_window = ("window", "quick-fp32-t2"), 1
+    rows = measured(inputs, tmp_path / "report", "quick-fp32", threads=(1, 2))
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "pytorch-fp32": "ok", "quick-fp32": "ok", "quick-fp32-t2": "memory",
+    }  # fmt: skip
+
+
+def test_a_candidate_with_numbers_of_its_own_is_one(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
+    rows = measured(inputs, tmp_path / "report", "a-fp32-t4", "a-fp32", "a-fp32-b8", threads=(1, 4))
+    assert list(rows) == ["pytorch-fp32", "a-fp32-t4", "a-fp32", "a-fp32-b8"]
+
+
+def test_tensorrt_is_measured_and_not_shipped(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
+    rows = measured(inputs, tmp_path / "report", "onnxruntime-tensorrt-fp16", "onnxruntime-cuda-fp16", "openvino-cpu-fp32")
+    assert [row["shipped"] for row in rows.values()] == [False, False, True, True]
+
+
 @pytest.mark.slow
 def test_every_candidate_is_measured(inputs: dict[str, Path], tmp_path: Path) -> None:
     description = ModelDescription.read(inputs["champion"])
@@ -309,7 +331,11 @@ def test_every_candidate_is_measured(inputs: dict[str, Path], tmp_path: Path) ->
     assert rows["onnxruntime-cpu-fp32"]["rss_mb"] < 250 < rows["pytorch-fp32"]["rss_mb"], (
         "what measures accuracy is not counted"
     )
-    assert [(row["parity_drop"], row["parity_error"]) for row in rows.values()] == [(None, None), (0.125, 1e-5), (0.125, 1e-5)]
+    assert [(row["parity_drop"], row["parity_error"]) for row in rows.values()] == [
+        (None, None),
+        (0.125, 1e-5),
+        (None, None),
+    ], "the gate ran ONNX Runtime"
     assert rows["onnxruntime-cpu-fp32"]["size_mb"] == pytest.approx((folder / "model.onnx").stat().st_size / 1e6, abs=1e-3)
     with (paths.report / "benchmark.csv").open(encoding="utf-8") as file:
         lines = list(csv.DictReader(file))

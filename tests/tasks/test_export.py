@@ -1,6 +1,7 @@
 """The export stage on a classifier that knows its colours: what passes, what is caught, and that nothing differs twice."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import yaml
 from PIL import Image
 
 from sightline import engines
@@ -182,7 +184,6 @@ def test_the_layer_that_suffers_most_comes_first_and_stays_in_float_when_others_
     graphs: Graphs, description: ModelDescription, samples: list[Sample]
 ) -> None:
     layers = [node.name for node in graphs.core.graph.node if node.op_type == "Conv"]
-    weights = {tensor.name: tensor for tensor in graphs.core.graph.initializer}
     spoilt = onnx.ModelProto()
     spoilt.CopyFrom(quantise(graphs, samples, description.input).core)
     victim = layers[5]
@@ -192,7 +193,6 @@ def test_the_layer_that_suffers_most_comes_first_and_stays_in_float_when_others_
     tensor.CopyFrom(onnx.numpy_helper.from_array(1.5 * onnx.numpy_helper.to_array(tensor), scale))
     pixels = [np.random.default_rng(0).normal(0, 1, (1, 3, 32, 32)).astype(np.float32)]
     assert by_sensitivity(graphs.core, spoilt, layers, pixels)[0] == victim
-    assert weights, "the float graph was not touched"
 
 
 def test_more_and_more_layers_are_spared(
@@ -274,6 +274,30 @@ def test_failed_variant_is_left_out_and_kept_in_the_report(
     assert "'library': 'torch'" in checkpoint
     assert "'precision': 'int8'" in file
     assert "'fitness': " in file
+
+
+def test_what_cannot_be_made_is_left_out_with_a_script_that_repeats_it(
+    inputs: tuple[dict[str, Path], schema.Model], graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("no range")
+
+    monkeypatch.setattr(stage, "export_parts", lambda *_: graphs)
+    for name in ("quantise", "ranked_layers"):
+        monkeypatch.setattr(f"tasks.attempts.{name}", fails)
+    paths = Paths(**inputs[0], model=tmp_path / "model", report=tmp_path / "report")
+    export(paths, Config(model=inputs[1], export=EXPORT.model_copy(update={"precisions": ("fp32", "int8")})))
+    assert list(ModelDescription.read(paths.model).files) == ["fp32"]
+    verdict = json.loads((paths.report / "parity.json").read_text())["int8"]
+    assert verdict["message"] == "ZeroDivisionError: no range"
+    script = paths.report / verdict["reproduce"]
+    values = {"model": inputs[1].model_dump(mode="json"), "export": EXPORT.model_dump(mode="json")}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout[done.stdout.index("{") :])["int8"]["passed"], (
+        "nothing is wrong with it in a process of its own"
+    )
 
 
 def test_no_variant_passes_is_an_answer(

@@ -101,7 +101,7 @@ def test_tensorrt_is_asked_for_its_precision_and_its_caches(
     engine = engines.load(candidate, folder)
     ((path, providers),) = Session.asked
     (name, options), *others = providers
-    assert (Path(path).name, name, others) == (file, TRT, [CUDA, CPU])
+    assert (Path(path).name, name, others) == (file, TRT, [(CUDA, {"use_tf32": "0"}), CPU])
     assert {key for key, value in options.items() if key.endswith(("fp16_enable", "int8_enable")) and value == "1"} == flags
     for kind in ("engine", "timing"):
         assert options[f"trt_{kind}_cache_enable"] == "1"
