@@ -179,7 +179,7 @@ class Model(Section):
 
 
 class Train(Section):
-    """The training recipe; each model brings its own values.
+    """The training recipe: conf/model brings each value of its own, conf/hardware where and how it computes.
 
     A step learns from `batch * accumulate` images on each of `devices`. `patience` looks at the training loss: what training
     sees of the dataset is the split `train` alone.
@@ -187,26 +187,26 @@ class Train(Section):
 
     epochs: int = Field(ge=1)
     batch: int = Field(ge=1)
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: int = Field(ge=1)
     patience: int = Field(ge=1)
     optimizer: Literal["SGD", "AdamW", "MuSGD"]
-    scheduler: Literal["cosine", "linear", "step", "constant", "polynomial"] = "cosine"
+    scheduler: Literal["cosine", "linear", "step", "constant", "polynomial"]
     lr0: float = Field(gt=0)
     lrf: float = Field(gt=0, le=1)
     momentum: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
     warmup_epochs: float = Field(ge=0)
-    ema: float = Field(default=0, ge=0, lt=1)
-    balance: Literal["none", "weights", "sampler"] = "none"
-    dice: float = Field(default=0, ge=0)
+    ema: float = Field(ge=0, lt=1)
+    balance: Literal["none", "weights", "sampler"]
+    dice: float = Field(ge=0)
     augment: dict[str, float]
     seed: int = Field(ge=0)
     workers: int = Field(ge=0)
     device: str
-    devices: int = Field(default=1, ge=1)
+    devices: int = Field(ge=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"]
-    channels_last: bool = True
-    compile: bool = False
+    channels_last: bool
+    compile: bool
 
     @model_validator(mode="after")
     def _device_is_complete(self) -> Self:
