@@ -6,9 +6,10 @@ that it declares. Unknown keys are refused by name, with the nearest valid one.
 
 import difflib
 import posixpath
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -20,6 +21,8 @@ SectionT = TypeVar("SectionT", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 """A registered name: it becomes part of a module's or a file's name, never code."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PUBLISHED_NAME: Final = r"\w+_Weights\.\w+|yolo[\w-]+\.pt"
+"""How torchvision and Ultralytics call weights: `ResNet18_Weights.IMAGENET1K_V1`, `yolov8n.pt`; see `tasks.published`."""
 
 
 class Closed(BaseModel):
@@ -162,8 +165,10 @@ class Model(Section):
     @model_validator(mode="after")
     def _names_the_content(self) -> Self:
         for name in ("pretrained", "weights"):
-            if getattr(self, name) and not getattr(self, f"{name}_sha256"):
-                raise ValueError(f"{name} {getattr(self, name)} needs the file's checksum: set model.{name}_sha256=...")
+            given = getattr(self, name)
+            is_published = name == "pretrained" and re.fullmatch(PUBLISHED_NAME, given or "")
+            if given and not is_published and not getattr(self, f"{name}_sha256"):
+                raise ValueError(f"{name} {given} needs the file's checksum: set model.{name}_sha256=...")
         return self
 
     @model_validator(mode="after")
@@ -173,7 +178,7 @@ class Model(Section):
         if self.pretrained and self.pretrained.endswith(".onnx"):
             raise ValueError(f"pretrained {self.pretrained}: an ONNX graph is not trained: set model.weights to it instead")
         given = self.pretrained or self.weights or "no file"
-        if self.trust_pickle and given.endswith((".onnx", ".safetensors", "no file")):
+        if self.trust_pickle and (given.endswith((".onnx", ".safetensors", "no file")) or "_Weights." in given):
             raise ValueError(f"trust_pickle with {given}, which is no pickle: set model.trust_pickle=false")
         return self
 
