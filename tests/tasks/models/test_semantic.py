@@ -210,7 +210,7 @@ def test_out_of_memory_stops_before_a_batch_of_one(file: str, tmp_path: Path, mo
     monkeypatch.setattr(nn.Conv2d, "forward", limited)
     with pytest.raises(SightlineError, match=r"at train\.batch=2, the least that this network learns from, on cpu: lower"):
         trained.fit(dataset, tiny_data.recipe(file), start=None, work=tmp_path, out=tmp_path / "w", on_epoch=print)
-    assert sizes == [4, 2]
+    assert sizes[-2:] == [4, 2]  # before them SSDlite looks at the sizes of its maps
 
 
 @pytest.mark.parametrize(
