@@ -11,6 +11,8 @@ from tasks import sandbox
 from tasks.untrusted_onnx import DOMAINS, Facts, inspect
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import onnx
     from numpy.typing import NDArray
 
@@ -33,7 +35,7 @@ def adapt(path: Path, imgsz: int) -> tuple["onnx.ModelProto", Facts]:
     model = inspect(path)
     names = _names(model)
     onnx.checker.check_model(model, full_check=True)
-    contract = _take_off_nms(model) or model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    contract = _take_off_end(model) or model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     version = max(entry.version for entry in model.opset_import if entry.domain in DOMAINS)
     if version != OPSET:
         model = version_converter.convert_version(model, OPSET)
@@ -60,16 +62,15 @@ def _names(model: "onnx.ModelProto") -> tuple[str, ...]:
         return ()
 
 
-def _take_off_nms(model: "onnx.ModelProto") -> bool:
-    """Cuts a detector of the runtime contract where its NMS begins; false where it is none."""
+def _take_off_end(model: "onnx.ModelProto") -> bool:
+    """Cuts a graph of the runtime contract where what `tasks.outputs` adds begins; false where it is none, or adds nothing."""
     import onnx
 
     graph = model.graph
-    nms = [node for node in graph.node if node.op_type == "NonMaxSuppression"]
-    if [value.name for value in graph.input] != ["images", "conf"] or len(nms) != 1:
-        return False
-    ends = list(nms[0].input[:2])
     producers = {output: node for node in graph.node for output in node.output}
+    ends = _ends(graph, producers)
+    if not ends:
+        return False
     needed, todo = set(), list(ends)
     while todo:
         name = todo.pop()
@@ -87,6 +88,20 @@ def _take_off_nms(model: "onnx.ModelProto") -> bool:
     return True
 
 
+def _ends(graph: "onnx.GraphProto", producers: "Mapping[str, onnx.NodeProto]") -> list[str]:
+    """The tensors before a detector's NMS, before the threshold of several labels, or before the largest logit is taken."""
+    inputs, last = [value.name for value in graph.input], producers.get(graph.output[0].name)
+    nms = [node for node in graph.node if node.op_type == "NonMaxSuppression"]
+    if inputs == ["images", "conf"] and len(nms) == 1:
+        return list(nms[0].input[:2])
+    if inputs == ["images", "conf"] and last and last.op_type == "Where" and len(graph.output) == 1:
+        return [last.input[1]]
+    if inputs == ["images"] and last and last.op_type == "Cast":
+        best = producers.get(last.input[0])
+        return [best.input[0]] if best and best.op_type == "ArgMax" else []
+    return []
+
+
 def _fix_input(model: "onnx.ModelProto", expected: list[int], contract: bool) -> None:
     """Fixes height and width, and frees the batch."""
     import onnx
@@ -95,6 +110,10 @@ def _fix_input(model: "onnx.ModelProto", expected: list[int], contract: bool) ->
     inputs = [value for value in model.graph.input if value.name not in weights]
     kind = onnx.TensorProto.UINT8 if contract else onnx.TensorProto.FLOAT
     form = "uint8 (N, H, W, 3), or float32 (N, 3, H, W)"
+    if {"images", "conf"} <= {value.name for value in inputs}:
+        raise SightlineError(
+            "a graph of the runtime contract whose end is not known, as of a detector with proposals: give the model's weights"
+        )
     if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != kind:
         found = ", ".join(f"{value.name} {_kind(value)}" for value in inputs)
         raise SightlineError(f"got inputs {found}, expected one image, {form}: export it so")

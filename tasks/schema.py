@@ -6,9 +6,10 @@ that it declares. Unknown keys are refused by name, with the nearest valid one.
 
 import difflib
 import posixpath
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -20,6 +21,8 @@ SectionT = TypeVar("SectionT", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 """A registered name: it becomes part of a module's or a file's name, never code."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PUBLISHED_NAME: Final = r"\w+_Weights\.\w+|yolo[\w-]+\.pt"
+"""How torchvision and Ultralytics call weights: `ResNet18_Weights.IMAGENET1K_V1`, `yolov8n.pt`; see `tasks.published`."""
 
 
 class Closed(BaseModel):
@@ -162,8 +165,10 @@ class Model(Section):
     @model_validator(mode="after")
     def _names_the_content(self) -> Self:
         for name in ("pretrained", "weights"):
-            if getattr(self, name) and not getattr(self, f"{name}_sha256"):
-                raise ValueError(f"{name} {getattr(self, name)} needs the file's checksum: set model.{name}_sha256=...")
+            given = getattr(self, name)
+            is_published = name == "pretrained" and re.fullmatch(PUBLISHED_NAME, given or "")
+            if given and not is_published and not getattr(self, f"{name}_sha256"):
+                raise ValueError(f"{name} {given} needs the file's checksum: set model.{name}_sha256=...")
         return self
 
     @model_validator(mode="after")
@@ -172,14 +177,16 @@ class Model(Section):
             raise ValueError(f"pretrained {self.pretrained} is trained, weights {self.weights} are not: set one to null")
         if self.pretrained and self.pretrained.endswith(".onnx"):
             raise ValueError(f"pretrained {self.pretrained}: an ONNX graph is not trained: set model.weights to it instead")
+        if self.task == "segment" and (self.weights or "").endswith(".onnx"):
+            raise ValueError(f"weights {self.weights}: a graph of objects with masks is not taken: give the model's weights")
         given = self.pretrained or self.weights or "no file"
-        if self.trust_pickle and given.endswith((".onnx", ".safetensors", "no file")):
+        if self.trust_pickle and (given.endswith((".onnx", ".safetensors", "no file")) or "_Weights." in given):
             raise ValueError(f"trust_pickle with {given}, which is no pickle: set model.trust_pickle=false")
         return self
 
 
 class Train(Section):
-    """The training recipe; each model brings its own values.
+    """The training recipe: conf/model brings each value of its own, conf/hardware where and how it computes.
 
     A step learns from `batch * accumulate` images on each of `devices`. `patience` looks at the training loss: what training
     sees of the dataset is the split `train` alone.
@@ -187,26 +194,26 @@ class Train(Section):
 
     epochs: int = Field(ge=1)
     batch: int = Field(ge=1)
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: int = Field(ge=1)
     patience: int = Field(ge=1)
     optimizer: Literal["SGD", "AdamW", "MuSGD"]
-    scheduler: Literal["cosine", "linear", "step", "constant", "polynomial"] = "cosine"
+    scheduler: Literal["cosine", "linear", "step", "constant", "polynomial"]
     lr0: float = Field(gt=0)
     lrf: float = Field(gt=0, le=1)
     momentum: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
     warmup_epochs: float = Field(ge=0)
-    ema: float = Field(default=0, ge=0, lt=1)
-    balance: Literal["none", "weights", "sampler"] = "none"
-    dice: float = Field(default=0, ge=0)
+    ema: float = Field(ge=0, lt=1)
+    balance: Literal["none", "weights", "sampler"]
+    dice: float = Field(ge=0)
     augment: dict[str, float]
     seed: int = Field(ge=0)
     workers: int = Field(ge=0)
     device: str
-    devices: int = Field(default=1, ge=1)
+    devices: int = Field(ge=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"]
-    channels_last: bool = True
-    compile: bool = False
+    channels_last: bool
+    compile: bool
 
     @model_validator(mode="after")
     def _device_is_complete(self) -> Self:

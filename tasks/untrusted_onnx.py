@@ -38,8 +38,9 @@ class Facts:
 def admit(path: Path, imgsz: int) -> tuple[bytes, Facts]:
     """The graph in its new form, `pixels` in and `map_0`, ... out, and what is known of it. Nothing outside the file is read.
 
-    The graph keeps what it computes: names change, the opset, and a batch of one, which becomes any. A detector of the runtime
-    contract comes out before its NMS, as `map_0` boxes (N, A, 4) and `map_1` scores (N, C, A).
+    The graph keeps what it computes: names change, the opset, and a batch of one, which becomes any. A graph of the runtime
+    contract comes out before what `tasks.outputs` adds: a detector's before its NMS, as `map_0` boxes (N, A, 4) and `map_1`
+    scores (N, C, A); one of several labels before its threshold; one of semantic segmentation as logits (N, C, H, W).
 
     Args:
         path: An ONNX file of one input, of the runtime contract or float32 (N, 3, H, W).

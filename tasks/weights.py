@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sightline.contract import sha256_of
 from sightline.errors import SightlineError
+from tasks import published
 from tasks.isolation import run_isolated
 from tasks.schema import Model
 
@@ -28,16 +29,21 @@ TRUST: Final = f"{CONVERT}, or set model.trust_pickle=true if you trust whoever 
 
 
 def given_file(model: Model, setting: str) -> Path:
-    """The file that `model.pretrained` or `model.weights` names, its checksum compared.
+    """The file that `model.pretrained` or `model.weights` names, its checksum compared; published weights are downloaded.
 
     Args:
         model: conf/model.
         setting: `pretrained` or `weights`.
 
     Raises:
-        SightlineError: The file is missing, too large, or not that of the checksum.
+        SightlineError: The file is missing, too large, or not that of the checksum; see `tasks.published` too.
     """
-    path, expected = Path(getattr(model, setting)), getattr(model, f"{setting}_sha256")
+    path, expected = Path(getattr(model, setting)), getattr(model, f"{setting}_sha256") or ""
+    remedy = f"restore the file, or set model.{setting}_sha256 to what it is"
+    known = published.named(model) if setting == "pretrained" else None
+    if known:
+        path, expected = published.fetch(known, MAX_BYTES), expected or known.sha256
+        remedy = "remove it, so that it is downloaded again, or correct model.pretrained_sha256"
     if not path.is_file():
         raise SightlineError(
             f"model.{setting}: {path}: not there: expected weights (.pt, .safetensors) or an .onnx, or null: correct the path"
@@ -46,11 +52,14 @@ def given_file(model: Model, setting: str) -> Path:
         raise SightlineError(
             f"model.{setting}: {path}: got {path.stat().st_size} bytes, expected at most {MAX_BYTES}: give a smaller model"
         )
-    if (digest := sha256_of(path)) != expected:
+    digest = sha256_of(path)
+    if not expected:
         raise SightlineError(
-            f"model.{setting}: {path}: got SHA-256 {digest}, expected {expected}: "
-            f"restore the file, or set model.{setting}_sha256 to what it is"
+            f"model.{setting}: {path}: its checksum is not known: if it is the file that you mean, "
+            f"set model.{setting}_sha256={digest}"
         )
+    if not digest.startswith(expected):
+        raise SightlineError(f"model.{setting}: {path}: got SHA-256 {digest}, expected {expected}: {remedy}")
     return path
 
 

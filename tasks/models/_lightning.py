@@ -58,6 +58,7 @@ class Learning(ABC):
         classes: Class names, for pictures.
         sampling: How often each item is drawn, relative to the others, float64 (items,); None: each once an epoch.
         layout: In which images go into the network, as the recipe says.
+        smallest: The smallest batch that can be learnt from: 2 where features of one pixel are normalised over the batch.
     """
 
     network: nn.Module
@@ -65,6 +66,7 @@ class Learning(ABC):
     classes: Sequence[str]
     sampling: Tensor | None = None
     layout: torch.memory_format = torch.channels_last
+    smallest: int = 1
 
     def collate(self, items: list[Any]) -> Any:
         """A batch of items of `data`: tensors, or tuples, lists and dicts of tensors."""
@@ -134,7 +136,7 @@ def fit(learning: Learning, recipe: schema.Train, *, work: Path, out: Path, on_e
         else:
             _ranks.run(_fit_share, recipe.devices, (learning, recipe, work, out), report)
 
-    within_memory(recipe, on_epoch, attempt)
+    within_memory(recipe, on_epoch, attempt, learning.smallest)
 
 
 def write_sheet(learning: Learning, recipe: schema.Train, path: Path) -> None:

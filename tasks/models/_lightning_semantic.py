@@ -149,7 +149,7 @@ class Learning(_lightning.Learning):
 
     def __init__(self, family: Family, network: nn.Module, images: "MaskedImages", recipe: schema.Train) -> None:
         self.family, self.network, self.data, self.classes, self.dice = family, network, images, family.classes, recipe.dice
-        self.normalise = Normalise()
+        self.normalise, self.smallest = Normalise(), 2 if family.pools else 1
         count = len(family.classes)
         self.weights = median_frequency(images.masks, count) if recipe.balance == "weights" else torch.ones(count)
 

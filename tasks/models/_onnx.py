@@ -73,7 +73,7 @@ class Family(models.Family):
         if self.config.task == "detect":
             fits = len(got) == 2 and len(got[0]) == 3 and got == [(2, got[0][1], 4), (2, count, got[0][1])]
         else:
-            fits = got == [(2, count)]
+            fits = got == [(2, count, side, side) if self.config.task == "semantic" else (2, count)]
         if not fits:
             found = ", ".join(str(("N", *shape)).replace("'", "") for shape in facts.shapes)
             raise SightlineError(

@@ -54,16 +54,19 @@ def dtype_of(recipe: schema.Train, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def within_memory(recipe: schema.Train, on_epoch: OnEpoch, attempt: Callable[[schema.Train, OnEpoch], None]) -> None:
+def within_memory(
+    recipe: schema.Train, on_epoch: OnEpoch, attempt: Callable[[schema.Train, OnEpoch], None], smallest: int = 1
+) -> None:
     """Calls `attempt(recipe, on_epoch)`; where memory runs out, again with half the batch and twice the accumulation.
 
     Args:
         recipe: The first attempt's.
         on_epoch: Called once for each epoch, however often attempts report it.
         attempt: Trains; goes on from its last checkpoint.
+        smallest: The smallest batch that the network can learn from.
 
     Raises:
-        SightlineError: Memory ran out at a batch of one image.
+        SightlineError: Memory ran out at the smallest batch.
     """
     reported = 0
 
@@ -81,7 +84,7 @@ def within_memory(recipe: schema.Train, on_epoch: OnEpoch, attempt: Callable[[sc
                 raise
         else:
             return
-        recipe = _halved(recipe)
+        recipe = _halved(recipe, smallest)
         gc.collect()
         if recipe.device.startswith("cuda"):
             torch.cuda.empty_cache()
@@ -92,12 +95,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
-def _halved(recipe: schema.Train) -> schema.Train:
-    if recipe.batch == 1:
+def _halved(recipe: schema.Train, smallest: int) -> schema.Train:
+    if recipe.batch <= smallest:
+        least = ", the least that this network learns from," if smallest > 1 else ""
         raise SightlineError(
-            f"train: out of memory at train.batch=1 on {recipe.device}: lower model.imgsz, or choose a smaller model.arch"
+            f"train: out of memory at train.batch={recipe.batch}{least} on {recipe.device}: "
+            "lower model.imgsz, or choose a smaller model.arch"
         )
-    smaller = {"batch": recipe.batch // 2, "accumulate": recipe.accumulate * 2}
+    smaller = {"batch": max(recipe.batch // 2, smallest), "accumulate": recipe.accumulate * 2}
     print(
         f"train: out of memory: train.batch {recipe.batch} -> {smaller['batch']}, train.accumulate {recipe.accumulate} -> "
         f"{smaller['accumulate']}, from the last checkpoint",

@@ -37,4 +37,6 @@ class Family(_lightning_one_stage.Family):
             raise SightlineError(
                 "train.batch: got one image at a time, expected at least 2: the last map is a pixel, which has no variance"
             )
-        return super().learning(network, samples, recipe)
+        learning = super().learning(network, samples, recipe)
+        learning.smallest = 2
+        return learning

@@ -8,7 +8,7 @@ import yaml
 
 from flows.compose import compose_params, write_params
 from sightline.errors import SightlineError
-from tasks.schema import Dataset, parse
+from tasks.schema import Dataset, Train, parse
 from tasks.sources import source_digest
 
 
@@ -33,12 +33,25 @@ def test_every_option_of_every_group_composes(root: Path, group: str) -> None:
         assert compose_params([f"{group}={option}", *needs.get(option, [])], root)
 
 
+def test_each_model_states_its_whole_recipe(root: Path) -> None:
+    """A key that a file leaves out could not be overridden."""
+    sections = {path: yaml.safe_load(path.read_text()) for path in sorted((root / "conf").glob("*/*.yaml"))}
+    keys = {path: set(section.get("train", ())) for path, section in sections.items()}
+    hardware = [found for path, found in keys.items() if path.parent.name == "hardware"]
+    models = {path.stem: found for path, found in keys.items() if path.parent.name == "model"}
+    assert len(models) > 20
+    assert all(found == hardware[0] for found in hardware)
+    for name, found in models.items():
+        assert found == set(Train.model_fields) - hardware[0], name
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["+train.epcohs=5"], "did you mean train.epochs?"),
         (["train.epochs=abc"], "train.epochs: got 'abc'"),
         (["train.epochs=0"], "greater than or equal to 1"),
+        (["~train.ema"], "train.ema: missing, expected a value"),
         (["model=resnet19"], "resnet18"),
         (["dataset=folder"], "set dataset.path="),
         (["storage=s3"], "set storage.url=s3://"),

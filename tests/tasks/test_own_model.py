@@ -213,6 +213,7 @@ def test_another_file_than_that_of_the_checksum_is_refused(squares: tuple[Datase
             "set one to null",
         ),
         ({"pretrained": "a.onnx", "pretrained_sha256": "0" * 64}, r"set model\.weights"),
+        ({"task": "segment", "weights": "a.onnx", "weights_sha256": "0" * 64}, "objects with masks is not taken: give"),
         ({"trust_pickle": True}, "no pickle"),
         ({"trust_pickle": True, "weights": "a.onnx", "weights_sha256": "0" * 64}, "no pickle"),
     ],
@@ -344,6 +345,32 @@ def test_contract_graph_of_a_detector_is_taken_before_its_nms(boxes: tuple[Datas
             torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-2)  # pixels
     again = finish(join(export_parts(second, family.description())), family.description())
     assert sum(node.op_type == "NonMaxSuppression" for node in again.graph.node) == 1
+
+
+@pytest.mark.parametrize(("file", "task"), [("resnet", "multilabel"), ("fast_scnn", "semantic"), ("faster_rcnn", "detect")])
+def test_contract_graph_is_taken_before_its_end_or_refused(file: str, task: str, tmp_path: Path) -> None:
+    config, classes = tiny_data.model(file).model_copy(update={"task": task}), tiny_data.CLASSES
+    first, path = models.load(config, classes), tmp_path / "own.onnx"
+    torch.manual_seed(0)
+    torch.save(first.build().state_dict(), tmp_path / "first.pt")  # type: ignore[attr-defined]
+    parts = first.parts(tmp_path / "first.pt")
+    expected = finish(join(export_parts(parts, first.description())), first.description())
+    write(expected, path)
+    second = models.load(own(config, path), classes)
+    if file == "faster_rcnn":
+        with pytest.raises(SightlineError, match="as of a detector with proposals: give the model's weights"):
+            second.adopt(tmp_path / "second.pt")
+        return
+    second.adopt(tmp_path / "second.pt")
+    images = torch.randint(0, 256, (3, config.imgsz, config.imgsz, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        for one, two in zip(parts(images), second.parts(tmp_path / "second.pt")(images), strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+    again = finish(join(export_parts(second.parts(tmp_path / "second.pt"), second.description())), second.description())
+    for value, other in zip(
+        [*again.graph.input, *again.graph.output], [*expected.graph.input, *expected.graph.output], strict=True
+    ):
+        assert (value.name, value.type) == (other.name, other.type)
 
 
 def test_graph_with_nms_inside_is_refused(boxes: tuple[Dataset, schema.Model], tmp_path: Path) -> None:

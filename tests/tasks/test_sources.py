@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from sightline.errors import SightlineError
-from tasks import schema, sources
+from tasks import download, schema, sources
 from tasks.sources import _archive, _names, http
 
 FILES = {"Annotations/a.xml": b"<a/>", "JPEGImages/a.jpg": b"\xff\xd8\xff" * 40, "JPEGImages/b.jpg": b"other"}
@@ -461,7 +461,7 @@ def test_a_server_that_is_not_there_is_one_message(out: Path, loopback: None) ->
 
 
 def test_a_server_that_stops_answering_is_one_message(out: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.3)
 
     def stall(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)

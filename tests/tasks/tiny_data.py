@@ -37,7 +37,8 @@ def conf(file: str) -> dict[str, Any]:
     data: dict[str, Any] = next(entry for entry in found if entry["model"]["file"] == file)
     takes = declared(schema.parse(schema.Model, data["model"]))
     data["model"]["imgsz"] = takes.get("IMGSZ", (SIDE,))[0]
-    data["train"] |= {"epochs": 3, "batch": 4, "device": "cpu", "precision": "fp32"}
+    hardware = yaml.safe_load((ROOT / "conf" / "hardware" / "cpu.yaml").read_text())
+    data["train"] |= hardware["train"] | {"epochs": 3, "batch": 4, "precision": "fp32"}
     return data
 
 

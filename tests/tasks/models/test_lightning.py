@@ -13,7 +13,10 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
+from torchvision.transforms import v2
 
+from sightline.contract import Input
+from sightline.errors import SightlineError
 from tasks.models import DivergedError, _lightning, _lightning_classify
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -52,6 +55,33 @@ def test_the_sampler_draws_rare_classes_as_often() -> None:
     drawn = [index for epoch in range(1, 101) for index in _lightning.order(learning, recipe, epoch)]
     assert sum(index >= 10 for index in drawn) / len(drawn) == pytest.approx(0.5, abs=0.05)
     assert _lightning.order(learning, recipe, 1) == _lightning.order(learning, recipe, 1)
+
+
+def test_scale_resizes_a_part_of_the_image() -> None:
+    spec = Input(32, 32, "stretch")
+    ramp = torch.arange(32, dtype=torch.uint8).expand(3, 32, 32) * 8
+    augment = _lightning_classify.augmentation(tiny_data.recipe("resnet", augment={"scale": 0.92}), spec)
+    torch.manual_seed(0)
+    crops = [augment(ramp) for _ in range(50)]
+    assert {(crop.shape, crop.dtype) for crop in crops} == {(ramp.shape, ramp.dtype)}
+    widths = [(int(crop[0, 0, -1]) - int(crop[0, 0, 0])) / 248 for crop in crops]  # of what is left, as a share
+    assert 0.2 < min(widths) < 0.4
+    assert max(widths) > 0.8
+    with pytest.raises(SightlineError, match=r"train\.augment\.scale: got 1\.5, expected 0-1"):
+        _lightning_classify.augmentation(tiny_data.recipe("resnet", augment={"scale": 1.5}), spec)
+
+
+def test_without_scale_the_same_is_drawn_as_ever() -> None:
+    recipe, spec = tiny_data.recipe("resnet"), Input(32, 32, "stretch")
+    assert "scale" not in recipe.augment
+    image = torch.arange(3 * 32 * 32).reshape(3, 32, 32).to(torch.uint8)
+    plain = v2.Compose([v2.RandomCrop((32, 32), padding=[4, 4], padding_mode="reflect"), v2.RandomHorizontalFlip(0.5)])
+    plain = v2.Compose([plain, v2.RandomVerticalFlip(0.0)])
+    for seed in range(5):
+        torch.manual_seed(seed)
+        expected = plain(image)
+        torch.manual_seed(seed)
+        assert torch.equal(_lightning_classify.augmentation(recipe, spec)(image), expected)
 
 
 def test_processes_share_an_epoch_without_overlap() -> None:

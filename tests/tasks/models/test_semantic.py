@@ -194,6 +194,26 @@ def test_a_batch_of_one_is_refused_where_features_are_pooled(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    "file", ["fast_scnn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("deeplabv3", "ssdlite"))]
+)
+def test_out_of_memory_stops_before_a_batch_of_one(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = tiny_data.dataset(tmp_path / "data", tiny_data.model(file).task)
+    trained, forward, sizes = models.load(tiny_data.model(file), dataset.classes), nn.Conv2d.forward, []
+
+    def limited(self: nn.Conv2d, values: torch.Tensor) -> torch.Tensor:
+        if values.shape[1] == 3:
+            sizes.append(len(values))
+            if len(values) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, values)
+
+    monkeypatch.setattr(nn.Conv2d, "forward", limited)
+    with pytest.raises(SightlineError, match=r"at train\.batch=2, the least that this network learns from, on cpu: lower"):
+        trained.fit(dataset, tiny_data.recipe(file), start=None, work=tmp_path, out=tmp_path / "w", on_epoch=print)
+    assert sizes[-2:] == [4, 2]  # before them SSDlite looks at the sizes of its maps
+
+
+@pytest.mark.parametrize(
     ("file", "arch"),
     [pytest.param(*pair, marks=[pytest.mark.slow] if pair[0] in ("fcn", "deeplabv3") else []) for pair in PAIRS],
 )

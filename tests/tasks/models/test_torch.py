@@ -92,6 +92,18 @@ def test_out_of_memory_with_one_image_says_what_helps() -> None:
         within_memory(recipe(batch=3), lambda *_: None, attempt)
 
 
+def test_out_of_memory_stops_at_the_smallest_batch_that_a_network_takes() -> None:
+    tried = []
+
+    def attempt(recipe: schema.Train, report: OnEpoch) -> None:
+        tried.append(recipe.batch)
+        raise MemoryError
+
+    with pytest.raises(SightlineError, match=r"at train\.batch=2, the least that this network learns from, on cpu"):
+        within_memory(recipe(batch=3), lambda *_: None, attempt, smallest=2)
+    assert tried == [3, 2]
+
+
 def test_other_errors_are_no_memory_errors() -> None:
     def attempt(recipe: schema.Train, report: OnEpoch) -> None:
         raise RuntimeError("a bug")
