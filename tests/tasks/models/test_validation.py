@@ -98,6 +98,15 @@ class Told:
     metrics: dict[str, float]
 
 
+@pytest.mark.slow
+def test_of_several_processes_the_first_looks_for_all(tmp_path: Path) -> None:
+    dataset = tiny_data.dataset(tmp_path / "data", "classify")
+    history = fit(FAMILIES[0], dataset, tmp_path / "fit", epochs=3, devices=2, batch=2, validate_every=1, patience=3)
+    assert all("val/fitness" in epoch for epoch in history)
+    kept = evaluate_checkpoint(tmp_path / "fit", dataset.samples("val"), "test").metrics
+    assert kept["fitness"] == max(epoch["val/fitness"] for epoch in history)
+
+
 def test_measuring_changes_no_number_of_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def evaluate(*_: object) -> Told:
         torch.set_num_threads(1)
