@@ -22,12 +22,12 @@ STAGES: Final = ("train", "evolve", "benchmark", "package")
 """Those whose metrics are compared, in this order: on val, on val, on val with latency and size, on test."""
 LOWER: Final = ("_ms", "_mb", "/drop", "/loss")
 """Endings of metrics of which less is better."""
-NOT_RANKED: Final = ("/conf",)
+NOT_RANKED: Final = ("/conf", "/best_trial", "/gate_images")
 
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """What MLflow holds of a pipeline run; the metrics of its cached stages are those of the runs that made them."""
+    """What MLflow holds of a pipeline run; its cached stages have the metrics of the runs that made them."""
 
     run_id: str
     name: str
@@ -57,7 +57,7 @@ def read(chosen: Sequence[str], last: int) -> list[PipelineRun]:
             if not any(_is_named(run, name) for run in runs):
                 there = ", ".join(run.info.run_name for run in runs[:10]) or "none"
                 raise SightlineError(f"{name}: no run of this name or id, expected one of: {there}")
-        return [_read(store, run) for run in runs if not chosen or any(_is_named(run, name) for name in chosen)]
+        return [_read(run) for run in runs if not chosen or any(_is_named(run, name) for name in chosen)]
 
 
 def differing(runs: Sequence[PipelineRun]) -> list[str]:
@@ -123,16 +123,9 @@ def _is_named(run: "Run", name: str) -> bool:
     return str(run.info.run_id).startswith(name) or str(run.info.run_name).startswith(name)
 
 
-def _read(store: _mlflow.Store, run: "Run") -> PipelineRun:
-    metrics = dict(run.data.metrics)
-    for tag, maker in run.data.tags.items():
-        stage = tag.removeprefix("cached.")
-        if stage != tag:
-            made = store.client.get_run(maker).data.metrics
-            cached = {f"{stage}/{name}": made[name] for name in made if not name.startswith("system/")}
-            metrics = {**cached, **metrics}
-    started = datetime.fromtimestamp(run.info.start_time / 1000).astimezone()
-    return PipelineRun(run.info.run_id, run.info.run_name, started, run.info.status, dict(run.data.params), metrics)
+def _read(run: "Run") -> PipelineRun:
+    started, data = datetime.fromtimestamp(run.info.start_time / 1000).astimezone(), run.data
+    return PipelineRun(run.info.run_id, run.info.run_name, started, run.info.status, dict(data.params), dict(data.metrics))
 
 
 def _figure(value: float | None, is_best: bool) -> str:

@@ -18,14 +18,21 @@ def evaluate(arguments: list[str]) -> int:
         "--dataset", type=Path, default=Path("data/dataset"), help="what transform wrote (default: %(default)s)"
     )
     parser.add_argument("--report", type=Path, default=Path("work/evaluate"), help="where pictures go (default: %(default)s)")
+    parser.add_argument(
+        "--champion",
+        type=Path,
+        default=Path("models/champion"),
+        help="what a file or package was made of: after a final fit it says which images of val judge (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     from tasks import evaluate_model
 
     model = evaluate_model.find(options.model, options.candidate)
     threads = len(os.sched_getaffinity(0))
-    metrics = evaluate_model.run(model, options.raw, options.dataset, options.split, options.report, threads)
+    places = options.raw, options.dataset, options.split, options.report
+    metrics, images = evaluate_model.run(model, *places, threads, options.champion)
     width = max(map(len, metrics))
     for name, value in metrics.items():
         print(f"{name:<{width}}  {value:.4f}")
-    print(f"{options.model} by {model.candidate} on {options.split}: pictures in {options.report}")
+    print(f"{options.model} by {model.candidate} on {images}: pictures in {options.report}")
     return 0

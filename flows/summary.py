@@ -55,7 +55,8 @@ def show(stream: TextIO | None = None) -> None:
     console.print(facts)
     if benchmark is not None:
         console.print()
-        console.print(_benchmark(benchmark, selection["winner"] if selection else None))
+        champion = _json(stages, "evolve", "metrics.json") or {}
+        console.print(_benchmark(benchmark, selection["winner"] if selection else None, _judges(champion)))
     if selection is not None:
         console.print()
         console.print(_verdict(selection), markup=False)
@@ -78,7 +79,7 @@ def _facts(stages: Sequence[Stage], manifest: Report | None) -> list[tuple[str, 
         lines.append(("Findings", f"{findings['errors']:.0f} errors, {findings['warnings']:.0f} warnings"))
     for name, stage in (("Baseline", "train"), ("Champion", "evolve")):
         if metrics := _json(stages, stage, "metrics.json"):
-            lines.append((name, f"{_accuracy(metrics)} on val"))
+            lines.append((name, f"{_accuracy(metrics)} on {_judges(metrics)}"))
     if manifest is not None:
         model = manifest["model"]
         lines.append(
@@ -87,14 +88,20 @@ def _facts(stages: Sequence[Stage], manifest: Report | None) -> list[tuple[str, 
     return lines
 
 
+def _judges(metrics: Mapping[str, float]) -> str:
+    """What the champion was judged on, in words; see `evolve`."""
+    kept = metrics.get("gate_images")
+    return f"the {kept:.0f} images of val that its final fit did not see" if kept else "val"
+
+
 def _accuracy(metrics: Mapping[str, float]) -> str:
     return ", ".join(f"{key} {metrics[key]:.3f}" for key in ACCURACY if key in metrics)
 
 
-def _benchmark(benchmark: Report, winner: str | None) -> Table:
+def _benchmark(benchmark: Report, winner: str | None, judges: str) -> Table:
     rows = benchmark["rows"]
     accuracy = [key for key in ACCURACY if any(row.get(key) is not None for row in rows)]
-    title = f"Benchmark on {benchmark['machine']['name']}, one request at a time, accuracy on val"
+    title = f"Benchmark on {benchmark['machine']['name']}, one request at a time, accuracy on {judges}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("candidate", no_wrap=True)
     for column in [*accuracy, *COLUMNS.values()]:

@@ -35,6 +35,7 @@ def check(params: Params, where: str = "params.yaml") -> None:
     if not mistakes:
         mistakes = [
             *_recipe_mistakes(params.model, params.train),
+            *_final_fit_mistakes(params),
             *_space_mistakes(params),
             *_constraint_mistakes(params),
             *_missing_trackers(params.tracking),
@@ -113,6 +114,15 @@ def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:
         yield f"model.imgsz: got {model.imgsz}, expected a multiple of {takes['STRIDE']}"
     if model.task == "segment" and model.max_det > MAX_MASKS:
         yield f"model.max_det: got {model.max_det}, expected at most {MAX_MASKS}: each object has a mask"
+
+
+def _final_fit_mistakes(params: Params) -> Iterator[str]:
+    """A final fit of what is not to be trained."""
+    if params.strategy.final_fit and params.model.weights:
+        yield (
+            "strategy.final_fit: got true, expected false: model.weights is taken as it is, untrained: to train from it, set "
+            "model.pretrained to it instead"
+        )
 
 
 def _space_mistakes(params: Params) -> Iterator[str]:

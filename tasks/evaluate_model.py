@@ -9,6 +9,7 @@ from sightline.contract import MANIFEST_FILE, MODEL_FILE, ModelDescription, dump
 from sightline.engines import BaseEngine
 from sightline.errors import SightlineError
 from sightline.predictor import read_manifest
+from tasks import gates
 from tasks.evaluate import evaluate
 from tasks.exported import FILES
 from tasks.models import WEIGHTS_FILE
@@ -69,8 +70,12 @@ def find(path: Path, candidate: str | None = None) -> Model:
     return Model(folder, candidate or str(FILES[precision].candidate))
 
 
-def run(model: Model, raw: Path, dataset: Path, split: str, report: Path, threads: int) -> dict[str, float]:
+def run(
+    model: Model, raw: Path, dataset: Path, split: str, report: Path, threads: int, champion: Path
+) -> tuple[dict[str, float], str]:
     """Measures a model, and writes metrics.json and pictures into `report`.
+
+    On `val` a champion that a final fit trained on a part of that split, and what was made of it, are judged by the other part.
 
     Args:
         model: What is run.
@@ -79,6 +84,10 @@ def run(model: Model, raw: Path, dataset: Path, split: str, report: Path, thread
         split: `train`, `val` or `test`.
         report: A folder; files of an earlier run are replaced.
         threads: Threads of one inference.
+        champion: The pipeline's: `tasks.gates` says which images judge what was made of it.
+
+    Returns:
+        The metrics, and what they were taken on, for a person.
 
     Raises:
         SightlineError: The dataset is not there, its split is empty, or the model knows other classes.
@@ -93,12 +102,17 @@ def run(model: Model, raw: Path, dataset: Path, split: str, report: Path, thread
             f"{model.folder}: a model of the classes {', '.join(known)}, and {dataset} has {', '.join(data.classes)}: "
             "name the dataset that it was trained on, with --raw and --dataset"
         )
-    samples = data.samples(split)
+    samples, images = data.samples(split), split
+    if split == "val":
+        kept = gates.judges_of(data, model.folder, champion, model.candidate == CHECKPOINT_CANDIDATE)
+        if len(kept) < len(samples):
+            images = f"{len(kept)} of the {len(samples)} images of val: the final fit learnt from the others"
+            samples = kept
     result = evaluate(engine, samples, name=f"evaluate: {split}")
     report.mkdir(parents=True, exist_ok=True)
     (report / METRICS_FILE).write_text(dump_json(result.metrics), encoding="utf-8")
     plots.evaluation(result, samples, known, report)
-    return result.metrics
+    return result.metrics, images
 
 
 def _files(description: ModelDescription) -> str:

@@ -1,7 +1,8 @@
 """evolve: searches hyperparameters from the baseline's weights; the champion is the best of the baseline and the trials.
 
 A final fit, where asked for, trains the champion on the validation split as well, but for a part on which it is judged from
-then on, by export and benchmark too. It becomes the champion unless it is worse there.
+then on, by export and benchmark too. It becomes the champion unless it is worse there. The stage's metrics are those of what is
+shipped, on that part.
 """
 
 import csv
@@ -51,7 +52,10 @@ def evolve(paths: Paths, config: Config) -> stage.Metrics:
     trial where it is the user's own, `model.weights`.
     """
     if config.model.weights:  # to be exported as they are
-        config = config.model_copy(update={"strategy": config.strategy.model_copy(update={"trials": 0})})
+        if config.strategy.final_fit:
+            print("evolve: strategy.final_fit is left out: model.weights is taken as it is, nothing is trained", flush=True)
+        untrained = config.strategy.model_copy(update={"trials": 0, "final_fit": False})
+        config = config.model_copy(update={"strategy": untrained})
     dataset = Dataset.read(paths.raw, paths.dataset)
     family = models.load(config.model, dataset.classes)
     journal = Journal(paths.work / "trials.jsonl")
@@ -71,13 +75,14 @@ def evolve(paths: Paths, config: Config) -> stage.Metrics:
                     shutil.rmtree(trial_folder(paths, loser), ignore_errors=True)
             skipped = epochs * (len(journal.records) - 1) - progress.done
             progress.update(skipped, f"best fitness {fitness_of(journal.records[best]):.4f} in trial {best}")
-    champion = trial_folder(paths, best_of(journal.records))
-    judges, final = [sample.image_id for sample in dataset.samples("val")], dict[str, float]()
+    best = best_of(journal.records)
+    champion, judges = trial_folder(paths, best), [sample.image_id for sample in dataset.samples("val")]
+    metrics = {**journal.records[best]["metrics"], "baseline_fitness": fitness_of(journal.records[0])}
     if config.strategy.final_fit:
-        champion, judges, final = final_fit(paths, config, family, dataset, journal.records)
-    metrics = write_champion(paths, family, journal.records, champion / models.WEIGHTS_FILE)
+        champion, judges, metrics = final_fit(paths, config, family, dataset, journal.records)
+    write_champion(paths, family, journal.records, champion / models.WEIGHTS_FILE)
     gates.write(paths.model, judges)
-    return metrics | final
+    return {**metrics, "best_trial": best}
 
 
 def proposals(config: Config, records: Sequence[Record]) -> Iterator[dict[str, strategies.Value]]:
@@ -130,12 +135,14 @@ def final_fit(
     """Goes on training the champion with what the validation split can spare.
 
     Returns:
-        The folder of the better one, the images on which both were judged, and the fitness of both there.
+        The folder of the better one, the images on which both were judged, and its metrics there, with the fitness of the
+        champion before, `fitness_before_final_fit`, that of the baseline, and the number of images.
     """
     best = best_of(records)
     whole, judges = gates.hold_out(dataset, config.strategy.gate_share, config.strategy.seed)
     recipe = strategies.with_values(config.train, records[best]["values"])
-    recipe = recipe.model_copy(update={"epochs": config.strategy.epochs})
+    # What judges it chooses no epoch.
+    recipe = recipe.model_copy(update={"epochs": config.strategy.epochs, "validate_every": 0})
     start, folder = trial_folder(paths, best), paths.work / "final"
     folder.mkdir(exist_ok=True)
     with Progress("evolve: final fit", recipe.epochs, "epochs") as progress:
@@ -148,15 +155,19 @@ def final_fit(
     family.describe(folder)
     samples = whole.samples("val")
     before, after = (
-        evaluate_checkpoint(each, samples, f"evolve: {name}").metrics["fitness"]
+        evaluate_checkpoint(each, samples, f"evolve: {name}").metrics
         for each, name in ((start, "champion"), (folder, "final fit"))
     )
-    print(f"evolve: final fit: fitness {after:.4f} on {len(samples)} images kept out, {before:.4f} before it", flush=True)
-    return folder if after >= before else start, judges, {"gate_fitness": max(before, after), "gate_fitness_before": before}
+    baseline = evaluate_checkpoint(paths.baseline, samples, "evolve: baseline").metrics if best else before
+    told = ", ".join(f"{values['fitness']:.4f} {name}" for values, name in ((after, "after it"), (before, "before")))
+    print(f"evolve: final fit: fitness {told}, on {len(samples)} images of val kept out of it", flush=True)
+    chosen, shipped = (folder, after) if after["fitness"] >= before["fitness"] else (start, before)
+    facts = {"baseline_fitness": baseline["fitness"], "fitness_before_final_fit": before["fitness"]}
+    return chosen, judges, {**shipped, **facts, "gate_images": len(samples)}
 
 
-def write_champion(paths: Paths, family: models.Family, records: Sequence[Record], weights: Path) -> dict[str, float]:
-    """Writes the champion with its weights, and the report; returns the metrics of the best trial."""
+def write_champion(paths: Paths, family: models.Family, records: Sequence[Record], weights: Path) -> None:
+    """Writes the champion with its weights, and the report."""
     from tasks import plots
 
     best = best_of(records)
@@ -176,7 +187,6 @@ def write_champion(paths: Paths, family: models.Family, records: Sequence[Record
             status = "ok" if metrics else "diverged"
             writer.writerow([trial, *record["values"].values(), *figures, status, str(trial == best).lower()])
     plots.trials([fitness_of(record) for record in records], paths.report / "tune_fitness.png")
-    return {**records[best]["metrics"], "baseline_fitness": fitness_of(records[0]), "best_trial": best}
 
 
 def trial_folder(paths: Paths, trial: int) -> Path:

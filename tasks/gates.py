@@ -28,13 +28,37 @@ def samples(dataset: Dataset, folder: Path) -> list[Sample]:
     path = folder / GATES_FILE
     if not path.is_file():
         raise SightlineError(f"{path}: not there: expected a champion written by `evolve`: run `dvc repro evolve`")
-    named = set(json.loads(path.read_text(encoding="utf-8"))["images"])
+    named = _named(folder)
     found = [sample for sample in dataset.samples("val") if sample.image_id in named]
     if len(found) != len(named):
         raise SightlineError(
             f"{path}: {len(named)} images, {len(found)} of them in the split val: of another dataset: run `dvc repro evolve`"
         )
     return found
+
+
+def judges_of(dataset: Dataset, folder: Path, champion: Path, is_checkpoint: bool) -> list[Sample]:
+    """The images of the validation split that judge any model: those that no final fit of it has learnt from, by image_id.
+
+    Args:
+        dataset: The canonical dataset; one that the champion does not know judges with all of its images.
+        folder: The model's.
+        champion: That of the pipeline, which names the images for what was made of it.
+        is_checkpoint: Whether the model is a checkpoint: one that names no images itself has seen none of the split.
+
+    Raises:
+        SightlineError: Some images that are named are not there.
+    """
+    every = dataset.samples("val")
+    if not (folder / GATES_FILE).is_file():
+        folder = folder if is_checkpoint else champion
+    if not (folder / GATES_FILE).is_file() or not _named(folder) & {sample.image_id for sample in every}:
+        return every
+    return samples(dataset, folder)
+
+
+def _named(folder: Path) -> set[str]:
+    return set(json.loads((folder / GATES_FILE).read_text(encoding="utf-8"))["images"])
 
 
 def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, list[str]]:

@@ -188,14 +188,15 @@ class Model(Section):
 class Train(Section):
     """The training recipe: conf/model brings each value of its own, conf/hardware where and how it computes.
 
-    A step learns from `batch * accumulate` images on each of `devices`. `patience` looks at the training loss: what training
-    sees of the dataset is the split `train` alone.
+    A step learns from `batch * accumulate` images on each of `devices`. `patience` looks at the training loss, as training sees
+    the split `train` alone; with `validate_every` at the fitness on `val`, and the weights that are best there are kept.
     """
 
     epochs: int = Field(ge=1)
     batch: int = Field(ge=1)
     accumulate: int = Field(ge=1)
     patience: int = Field(ge=1)
+    validate_every: int = Field(default=0, ge=0)
     optimizer: Literal["SGD", "AdamW", "MuSGD"]
     scheduler: Literal["cosine", "linear", "step", "constant", "polynomial"]
     lr0: float = Field(gt=0)

@@ -18,6 +18,8 @@ from tasks.tables import Dataset, Sample
 
 LOSS: Final = "train/loss"
 """The sum of an epoch's losses, whatever a family calls them."""
+SHOWN: Final = ("val/fitness",)
+"""Of the metrics on the validation split, what the progress shows."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def train(paths: Paths, config: Config) -> stage.Metrics:
 
             def on_epoch(epoch: int, values: Mapping[str, float]) -> None:
                 history.append(values)
-                progress.update(1, ", ".join(f"{name.removeprefix('train/')} {value:.3g}" for name, value in values.items()))
+                told = [name for name in values if not name.startswith("val/") or name in SHOWN]
+                progress.update(1, ", ".join(f"{name.removeprefix('train/')} {values[name]:.3g}" for name in told))
 
             family.fit(dataset, config.train, start=None, work=paths.work, out=out, on_epoch=on_epoch)
         shutil.copyfile(paths.work / models.AUGMENTATION_FILE, paths.report / models.AUGMENTATION_FILE)
@@ -91,14 +94,21 @@ def write_report(
     """Writes results.csv, and pictures of the training, where there was one, and of the predictions."""
     from tasks import plots
 
-    with (report / "results.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        rows = [{**values, LOSS: values.get(LOSS, _sum(values))} for values in history]
-        writer.writerow(["epoch", *(rows[0] if rows else [LOSS])])
-        writer.writerows([epoch, *(f"{value:.6g}" for value in row.values())] for epoch, row in enumerate(rows, 1))
+    write_results(history, report / "results.csv")
     if history:
-        plots.losses(history, report / "results.png")
+        plots.curves(history, report / "results.png")
     plots.evaluation(evaluation, samples, classes, report)
+
+
+def write_results(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Writes a row for each epoch; an epoch without some of the metrics has empty cells."""
+    rows = [{**values, LOSS: values.get(LOSS, _sum(values))} for values in history]
+    names = list(dict.fromkeys(name for row in rows for name in row)) or [LOSS]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["epoch", *names])
+        for epoch, row in enumerate(rows, 1):
+            writer.writerow([epoch, *(f"{row[name]:.6g}" if name in row else "" for name in names)])
 
 
 def _sum(values: Mapping[str, float]) -> float:

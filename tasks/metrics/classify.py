@@ -25,9 +25,11 @@ class Accuracy(Measured):
     Attributes:
         metrics: See `accuracy`.
         confusion: Counts int64 (C, C) of (true, predicted).
+        probabilities: float32 (M, C), 0-1; 0 but for the greatest `TOP_K` of a row.
     """
 
     confusion: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
 
 
 def measure(samples: Sequence[Sample], found: Sequence[Classification], classes: Sequence[str]) -> Accuracy:
@@ -38,7 +40,7 @@ def measure(samples: Sequence[Sample], found: Sequence[Classification], classes:
         probabilities[row, result.labels] = result.scores
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (labels, [result.labels[0] for result in found]), 1)
-    return Accuracy(accuracy(labels, probabilities), confusion)
+    return Accuracy(accuracy(labels, probabilities), confusion, probabilities)
 
 
 def accuracy(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> dict[str, float]:

@@ -89,7 +89,7 @@ class Family(ABC):
         out: Path,
         on_epoch: OnEpoch,
     ) -> None:
-        """Trains on the split `train` and writes the weights.
+        """Trains on the split `train` and writes the weights: the last, or with `recipe.validate_every` the best on `val`.
 
         Args:
             dataset: The canonical dataset; the family builds its own view of it under `work`.
@@ -98,8 +98,8 @@ class Family(ABC):
             work: Checkpoints; an interrupted fit goes on from what it finds here, finished epochs are not repeated. A sheet of
                 augmented images is left here, `AUGMENTATION_FILE`.
             out: Where the final weights go: a state dict, without a date, the same bytes for the same run.
-            on_epoch: Called after each epoch with its number, from 1, and `train/...` losses; also for epochs that an
-                interrupted run has done, so that curves are whole.
+            on_epoch: Called after each epoch with its number, from 1, and `train/...` losses, and `val/...` metrics where
+                it has them; also for epochs that an interrupted run has done, so that curves are whole.
         """
 
     @abstractmethod

@@ -5,6 +5,7 @@ Several devices are several processes of this machine, each with an equal share 
 
 import logging
 import os
+import shutil
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence, Sized
@@ -35,6 +36,7 @@ from tasks.models._torch import (
     start_from,
     within_memory,
 )
+from tasks.models._validation import Validation, of_fit
 from tasks.tables import Sample
 
 try:
@@ -110,10 +112,19 @@ class Family(models.Family):
         network = self.build()
         if weights := models.starting_weights(self.config, start):
             start_from(network, weights, self.rename)
-        fit(self.learning(network, dataset.samples("train"), recipe), recipe, work=work, out=out, on_epoch=on_epoch)
+        learning, validation = self.learning(network, dataset.samples("train"), recipe), of_fit(self, dataset, recipe, work)
+        fit(learning, recipe, work=work, out=out, on_epoch=on_epoch, validation=validation)
 
 
-def fit(learning: Learning, recipe: schema.Train, *, work: Path, out: Path, on_epoch: OnEpoch) -> None:
+def fit(
+    learning: Learning,
+    recipe: schema.Train,
+    *,
+    work: Path,
+    out: Path,
+    on_epoch: OnEpoch,
+    validation: Validation | None = None,
+) -> None:
     """Trains `learning.network`; see `tasks.models.Family.fit`.
 
     Args:
@@ -122,6 +133,7 @@ def fit(learning: Learning, recipe: schema.Train, *, work: Path, out: Path, on_e
         work: Where the checkpoint goes, and a sheet of the first images.
         out: Where the final weights go.
         on_epoch: Called after each epoch, those done before included.
+        validation: Looks at the validation split, and keeps the best weights; None: the last ones are kept.
     """
     device = device_of(recipe.device)
     if device.type == "cuda" and recipe.devices > (there := torch.cuda.device_count()):
@@ -132,9 +144,9 @@ def fit(learning: Learning, recipe: schema.Train, *, work: Path, out: Path, on_e
     def attempt(recipe: schema.Train, report: OnEpoch) -> None:
         learning.network.load_state_dict(start)
         if recipe.devices == 1:
-            _fit(learning, recipe, work, out, report)
+            _fit(learning, recipe, work, out, validation, report)
         else:
-            _ranks.run(_fit_share, recipe.devices, (learning, recipe, work, out), report)
+            _ranks.run(_fit_share, recipe.devices, (learning, recipe, work, out, validation), report)
 
     within_memory(recipe, on_epoch, attempt, learning.smallest)
 
@@ -151,7 +163,9 @@ def _fit_share(learning: Learning, *arguments: Any) -> None:
     _fit(deepcopy(learning, {id(learning.data): learning.data}), *arguments)
 
 
-def _fit(learning: Learning, recipe: schema.Train, work: Path, out: Path, on_epoch: OnEpoch) -> None:
+def _fit(
+    learning: Learning, recipe: schema.Train, work: Path, out: Path, validation: Validation | None, on_epoch: OnEpoch
+) -> None:
     """One attempt, in the only process or in one of several."""
     keep_freed_memory()
     device = device_of(recipe.device)
@@ -163,7 +177,7 @@ def _fit(learning: Learning, recipe: schema.Train, work: Path, out: Path, on_epo
         on_epoch(epoch, losses)
     learning.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     learning.network.to(memory_format=learning.layout).to(device)
-    module = Module(learning, recipe, on_epoch)
+    module = Module(learning, recipe, on_epoch, validation)
     if recipe.compile:
         learning.network.compile()
     for name in ("pytorch_lightning", "lightning_fabric"):
@@ -191,16 +205,20 @@ def _fit(learning: Learning, recipe: schema.Train, work: Path, out: Path, on_epo
             module.on_load_checkpoint(found)
         else:
             trainer.fit(module, ckpt_path=path if history else None, weights_only=True)
-    if trainer.is_global_zero:
-        trained = module.average.module if module.average else learning.network
-        save({name: value.cpu().contiguous() for name, value in trained.state_dict().items()}, out)
+    if trainer.is_global_zero and validation:
+        shutil.copyfile(validation.best, out)
+    elif trainer.is_global_zero:
+        save(module.kept(), out)
 
 
 class Module(lightning.LightningModule):  # type: ignore[misc]
-    """A learning with the recipe's optimizer, learning rate and moving average."""
+    """A learning with the recipe's optimizer, learning rate, moving average and looks at the validation split."""
 
-    def __init__(self, learning: Learning, recipe: schema.Train, on_epoch: OnEpoch) -> None:
+    def __init__(
+        self, learning: Learning, recipe: schema.Train, on_epoch: OnEpoch, validation: Validation | None = None
+    ) -> None:
         super().__init__()
+        self.validation = validation
         self.learning, self.network, self.recipe, self.report = learning, learning.network, recipe, on_epoch
         averages = [moving_average(self.network, recipe.ema)] if recipe.ema else []
         self.averages = averages  # in a list, it is no part of the module: what is trained, moved and synchronised
@@ -212,6 +230,11 @@ class Module(lightning.LightningModule):  # type: ignore[misc]
     def average(self) -> AveragedModel | None:
         """Of the network, where the recipe wants one."""
         return self.averages[0] if self.averages else None
+
+    def kept(self) -> dict[str, Tensor]:
+        """The weights that are worth keeping, on the CPU: the average's where there is one."""
+        trained = self.average.module if self.average else self.network
+        return {name: value.cpu().contiguous() for name, value in trained.state_dict().items()}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return optimizer_of(self.network, self.recipe)
@@ -247,6 +270,10 @@ class Module(lightning.LightningModule):  # type: ignore[misc]
         batches = self.trainer.num_training_batches
         means = {name: self.trainer.strategy.reduce(total, reduce_op="mean") for name, total in self.totals.items()}
         self.history.append({f"train/{name}": float(mean) / batches for name, mean in means.items()} | {"lr": self.rate})
+        if self.validation:
+            is_first = self.trainer.is_global_zero
+            found = self.validation.measure(self.kept(), self.history, self.recipe.epochs) if is_first else {}
+            self.history[-1] |= self.trainer.strategy.broadcast(found)
         self.trainer.should_stop = is_over(self.history, self.recipe)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -23,6 +23,9 @@ from tasks.models import OnEpoch, Weights
 State = Mapping[str, Any]
 AVERAGE_TAU: Final = 2000
 """Steps in which the moving average's decay rises, so that a short run forgets its random start; Ultralytics' value."""
+VALIDATION: Final = "val/"
+"""What the names of an epoch's metrics on the validation split begin with."""
+FITNESS: Final = f"{VALIDATION}fitness"
 MILESTONES: Final = (2 / 3, 8 / 9)
 """Shares of the epochs after which `step` divides the learning rate by 10: 60k and 80k of 90k, Detectron's 1x schedule."""
 POWER: Final = 0.9
@@ -188,10 +191,19 @@ def moving_average(network: torch.nn.Module, decay: float) -> AveragedModel:
 
 
 def is_over(history: Sequence[Mapping[str, float]], recipe: schema.Train) -> bool:
-    """Whether all epochs are done, or the training loss has not fallen for `patience` epochs."""
-    losses = [sum(value for name, value in epoch.items() if name.startswith("train/")) for epoch in history]
-    stale = len(losses) - 1 - losses.index(min(losses)) if losses else 0
-    return len(losses) >= recipe.epochs or stale >= recipe.patience
+    """Whether all epochs are done, or nothing has become better for `patience` epochs.
+
+    That is the training loss, or, where the validation split is looked at, the fitness there, in an epoch that has it.
+    """
+    if not history or len(history) >= recipe.epochs:
+        return bool(history)
+    if recipe.validate_every:
+        scores = [epoch.get(FITNESS, -math.inf) for epoch in history]
+        is_judged = FITNESS in history[-1]
+    else:
+        scores = [-sum(value for name, value in epoch.items() if name.startswith("train/")) for epoch in history]
+        is_judged = True
+    return is_judged and len(scores) - 1 - scores.index(max(scores)) >= recipe.patience
 
 
 @contextmanager

@@ -6,6 +6,7 @@ go on as if nothing had happened. Nothing is downloaded, and the dataset's folde
 
 import math
 import os
+import shutil
 from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -38,6 +39,7 @@ from tasks.models._torch import (
     start_from,
     within_memory,
 )
+from tasks.models._validation import Validation
 from tasks.tables import Sample
 
 os.environ.setdefault("YOLO_CONFIG_DIR", str(Path("work/ultralytics").resolve()))
@@ -190,20 +192,34 @@ class Data(Protocol):
         """Ends the augmentations that mix images."""
 
 
-def fit(model: Any, data: Data, recipe: schema.Train, *, work: Path, out: Path, on_epoch: OnEpoch) -> None:
-    """Trains `model` by the loss that Ultralytics gives it; see `tasks.models.Family.fit`."""
+def fit(
+    model: Any,
+    data: Data,
+    recipe: schema.Train,
+    *,
+    work: Path,
+    out: Path,
+    on_epoch: OnEpoch,
+    validation: Validation | None,
+) -> None:
+    """Trains `model` by the loss that Ultralytics gives it; see `tasks.models.Family.fit`.
+
+    With `validation` the weights that did best there are kept, without it the last ones.
+    """
     keep_freed_memory()
     write_sheet(data, recipe, work / AUGMENTATION_FILE)
     first = deepcopy(model.state_dict())
 
     def attempt(recipe: schema.Train, report: OnEpoch) -> None:
         model.load_state_dict(first)
-        _fit(model, data, recipe, work, out, report)
+        _fit(model, data, recipe, work, out, report, validation)
 
     within_memory(recipe, on_epoch, attempt)
 
 
-def _fit(model: Any, data: Data, recipe: schema.Train, work: Path, out: Path, on_epoch: OnEpoch) -> None:
+def _fit(
+    model: Any, data: Data, recipe: schema.Train, work: Path, out: Path, on_epoch: OnEpoch, validation: Validation | None
+) -> None:
     """One attempt."""
     model.args = settings(recipe)
     model.to(device_of(recipe.device), memory_format=_layout(recipe)).train()
@@ -217,9 +233,14 @@ def _fit(model: Any, data: Data, recipe: schema.Train, work: Path, out: Path, on
     with deterministic():
         while not is_over(state.history, recipe):
             state.history.append(_epoch(state, data, recipe, len(state.history) + 1))
+            if validation:
+                state.history[-1] |= validation.measure(state.kept(), state.history, recipe.epochs)
             state.save(work / "checkpoint.pt")
             on_epoch(len(state.history), state.history[-1])
-    save({name: value.cpu().contiguous() for name, value in state.average.ema.state_dict().items()}, out)
+    if validation:
+        shutil.copyfile(validation.best, out)
+    else:
+        save(state.kept(), out)
 
 
 def _layout(recipe: schema.Train) -> torch.memory_format:
@@ -261,6 +282,10 @@ class _State:
         self.scaler.update()
         self.optimizer.zero_grad()
         self.average.update(self.model)
+
+    def kept(self) -> dict[str, Tensor]:
+        """The weights that are worth keeping, on the CPU: their moving average."""
+        return {name: value.cpu().contiguous() for name, value in self.average.ema.state_dict().items()}
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint in full precision."""

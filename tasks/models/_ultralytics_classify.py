@@ -13,6 +13,7 @@ from tasks import models, schema
 from tasks.models import _ultralytics
 from tasks.models._images import read
 from tasks.models._torch import load_exactly
+from tasks.models._validation import of_fit
 from tasks.tables import Dataset, Sample
 
 AUGMENT: Final = ("scale", "fliplr", "flipud", "randaugment", "hsv_h", "hsv_s", "hsv_v", "erasing")
@@ -36,7 +37,8 @@ class Family(models.Family):
         spec = self.description().input
         images = Images(dataset.samples("train"), spec, augmentation(recipe, spec), self.classes)
         plain = recipe.model_copy(update={"augment": {}})  # Ultralytics' settings for detectors
-        _ultralytics.fit(network, images, plain, work=work, out=out, on_epoch=on_epoch)
+        validation = of_fit(self, dataset, recipe, work)
+        _ultralytics.fit(network, images, plain, work=work, out=out, on_epoch=on_epoch, validation=validation)
 
     def parts(self, weights: Path) -> models.Parts:
         network = _ultralytics.build(self.config, self.classes)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tasks import models, schema
 from tasks.models import _ultralytics
 from tasks.models._torch import load_exactly
+from tasks.models._validation import of_fit
 from tasks.tables import Dataset
 
 
@@ -27,7 +28,8 @@ class Family(models.Family):
     ) -> None:
         network = _ultralytics.start(self.config, self.classes, recipe, start)
         images = _ultralytics.Images(dataset.samples("train"), self.config, _ultralytics.settings(recipe), self.classes)
-        _ultralytics.fit(network, images, recipe, work=work, out=out, on_epoch=on_epoch)
+        validation = of_fit(self, dataset, recipe, work)
+        _ultralytics.fit(network, images, recipe, work=work, out=out, on_epoch=on_epoch, validation=validation)
 
     def parts(self, weights: Path) -> models.Parts:
         network = _ultralytics.build(self.config, self.classes)

@@ -18,6 +18,7 @@ from tasks.tables import Sample
 
 SHOWN: Final = 8
 """Images in a picture of predictions."""
+CURVES_A_ROW: Final = 5
 WORST_FILE: Final = "worst_errors.png"
 """The mistakes that a model is surest of; not written where it makes none."""
 
@@ -41,13 +42,20 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
 
 
-def losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Training losses and learning rate over epochs."""
-    names = list(history[0])
-    figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
-    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-        axes.plot(range(1, len(history) + 1), [epoch[name] for epoch in history], marker=".")
+def curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Training losses, learning rate and metrics on the validation split over epochs, as far as each epoch has them."""
+    names = list(dict.fromkeys(name for epoch in history for name in epoch))
+    columns = min(len(names), CURVES_A_ROW)
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.8 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(grid.flat, names, strict=False):
+        points = [(number, epoch[name]) for number, epoch in enumerate(history, 1) if name in epoch]
+        axes.plot(*zip(*points, strict=True), marker=".", color="tab:green" if name.startswith("val/") else "tab:blue")
         axes.set(title=name, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     save(figure, path)
 

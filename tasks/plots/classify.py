@@ -1,21 +1,33 @@
-"""Classification: the confusion matrix, and images with what they were taken for."""
+"""Classification: the confusion matrix, curves of the scores, and images with what they were taken for."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from sightline.postprocess.classify import Classification
+import numpy as np
+
+from sightline.postprocess.classify import TOP_K, Classification
 from sightline.preprocess import decode
 from tasks.metrics.classify import Accuracy
-from tasks.plots import SHOWN, WORST_FILE, Picture, confusion_matrix, gallery, spread
+from tasks.plots import SHOWN, WORST_FILE, Picture, _scores, confusion_matrix, gallery, spread
 from tasks.tables import Sample
 
 
 def draw(
     samples: Sequence[Sample], found: Sequence[Classification], measured: Accuracy, classes: Sequence[str], report: Path
 ) -> None:
-    """Writes confusion_matrix.png, predictions.png, and the mistakes of the greatest confidence."""
+    """Writes confusion_matrix.png, precision_recall.png, calibration.png, predictions.png, and the surest mistakes."""
     confusion_matrix(measured.confusion, classes, report / "confusion_matrix.png")
-    wrong = [index for index, (sample, result) in enumerate(zip(samples, found, strict=True)) if not _is_right(sample, result)]
+    labels = np.array([sample.labels[0] for sample in samples])
+    scores = dict(zip(classes, measured.probabilities.T, strict=True))
+    title = "precision and recall, a class against the others"
+    title += f"\n(of an image the best {TOP_K} scores count)" if len(classes) > TOP_K else ""
+    _scores.precision_recall(
+        scores, {name: labels == index for index, name in enumerate(classes)}, title, report / "precision_recall.png"
+    )
+    is_right = np.array([_is_right(sample, result) for sample, result in zip(samples, found, strict=True)])
+    error = measured.metrics["calibration_error"]
+    _scores.reliability(measured.probabilities.max(axis=1), is_right, error, "images", report / "calibration.png")
+    wrong = np.flatnonzero(~is_right).tolist()
     wrong.sort(key=lambda index: -float(found[index].scores[0]))
     chosen = {"predictions.png": spread(len(samples), 4 * SHOWN), WORST_FILE: wrong[: 4 * SHOWN]}
     for name, indices in chosen.items():

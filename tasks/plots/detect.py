@@ -1,6 +1,6 @@
 """Detection: the confusion matrix, precision over recall, and boxes beside the ground truth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -32,7 +32,7 @@ def draw(
     """Writes confusion_matrix.png, precision_recall.png, predictions.png and the worst errors."""
     conf = measured.metrics["conf"]
     figures(samples, found, measured, classes, report)
-    images = [decode(sample.path.read_bytes()) for sample in shown(samples)]
+    images = [_decoded(sample) for sample in shown(samples)]
     detections(shown(samples), shown(found), classes, conf, report / "predictions.png", images, images)
 
 
@@ -43,15 +43,23 @@ def figures(
     classes: Sequence[str],
     report: Path,
     outlines: Sequence[Outlines] | None = None,
+    paint: Callable[[Sample, Outlines, Match], NDArray[np.uint8]] | None = None,
 ) -> None:
-    """What boxes and masks have in common: confusion_matrix.png, precision_recall.png and the worst errors."""
+    """What boxes and masks have in common: confusion_matrix.png, precision_recall.png and the worst errors.
+
+    With `outlines`, `paint` makes the image of an error, uint8 (H, W, 3) RGB.
+    """
     conf = measured.metrics["conf"]
     matrix = confusion(samples, found, len(classes), conf, outlines)
     confusion_matrix(matrix, [*classes, "background"], report / "confusion_matrix.png")
     precision_recall(measured.curves, report / "precision_recall.png")
     errors = worst(samples, found, conf, outlines)
     if errors:
-        pictures = [_picture(samples[error.image], found[error.image], error.match, classes) for error in errors]
+        pictures = []
+        for error in errors:
+            sample = samples[error.image]
+            image = paint(sample, outlines[error.image], error.match) if outlines and paint else _decoded(sample)
+            pictures.append(_picture(image, sample, found[error.image], error.match, classes))
         gallery(pictures, SHOWN, 1.9, report / WORST_FILE)
 
 
@@ -112,9 +120,13 @@ def worst(
     return [error for kind in kinds for error in sorted(kind, key=lambda error: -error.weight)[:SHOWN]]
 
 
-def _picture(sample: Sample, result: Detections, match: Match, classes: Sequence[str]) -> Picture:
+def _decoded(sample: Sample) -> NDArray[np.uint8]:
+    return decode(sample.path.read_bytes())
+
+
+def _picture(pixels: NDArray[np.uint8], sample: Sample, result: Detections, match: Match, classes: Sequence[str]) -> Picture:
     """The part of the image around an error; the objects are green there, thick the one in question, what was found is red."""
-    image = Image.fromarray(decode(sample.path.read_bytes()))
+    image = Image.fromarray(pixels)
     truth = None if match.truth is None else sample.boxes[match.truth]
     guess = None if match.found is None else result.boxes[match.found].astype(np.float64)
     boxes = np.array([box for box in (truth, guess) if box is not None])

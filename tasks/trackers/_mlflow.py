@@ -18,6 +18,8 @@ T = TypeVar("T")
 PIPELINE, STAGE, KEY, RECORD, ERROR = (f"sightline.{name}" for name in ("pipeline", "stage", "key", "record", "error"))
 """Tags: of a pipeline's run its id; of a nested run its stage, its key, the record that it holds, and why it failed."""
 PARENT = "mlflow.parentRunId"
+SYSTEM = "system/"
+"""What the names of the machine's own metrics begin with."""
 _PARAMS_A_CALL, _METRICS_A_CALL = 100, 1000  # MLflow's limits of log_batch
 _PARAM_CHARACTERS = 6000  # MLflow's limit
 _TAG_CHARACTERS = 5000  # what every version of its server takes
@@ -84,6 +86,12 @@ class Store:
         metrics = [Metric(key, value, point.time_ms, point.step) for point in points for key, value in point.metrics.items()]
         for chunk in _chunks(metrics, _METRICS_A_CALL):
             self.client.log_batch(run_id, metrics=chunk)
+
+    def final_metrics(self, run: "Run") -> dict[str, float]:
+        """What a stage's run measured at its end: not its epochs, nor what the machine did meanwhile."""
+        names = [name for name in run.data.metrics if not name.startswith(SYSTEM)]
+        histories = {name: self.client.get_metric_history(run.info.run_id, name) for name in names}
+        return {name: run.data.metrics[name] for name in names if all(point.step == 0 for point in histories[name])}
 
     def log_dataset(self, run_ids: Sequence[str], dataset: Mapping[str, str]) -> None:
         """Names the dataset that runs read."""

@@ -47,7 +47,7 @@ class Writer:
             self._set_status(record, parent.info.run_id)
 
     def link(self, record: CachedRecord) -> None:
-        """Tags the pipeline's run with the runs that made what it took from the cache."""
+        """Tags the pipeline's run with the runs that made what it took from the cache, and logs what they measured there."""
         with _mlflow.rejections():
             parent = pipeline_run(self._store, record.pipeline).info.run_id
             self._open.add(parent)
@@ -55,6 +55,8 @@ class Writer:
                 run = self._store.newest({STAGE: stage, KEY: key})
                 if run is not None and run.data.tags.get(PARENT) != parent:
                     self._store.client.set_tag(parent, f"cached.{stage}", run.info.run_id)
+                    measured = {f"{stage}/{name}": value for name, value in self._store.final_metrics(run).items()}
+                    self._store.log_metrics(parent, [Point(0, run.info.end_time or run.info.start_time, measured)])
             if record.is_last:
                 self._store.client.set_terminated(parent, "FINISHED")
 

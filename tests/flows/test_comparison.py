@@ -50,6 +50,19 @@ def test_the_newest_run_comes_first_with_what_its_cached_stages_measured() -> No
     assert second.metrics["package/mAP50"] == 0.4
 
 
+def test_mlflows_own_page_has_what_cached_stages_measured() -> None:
+    """It shows what is logged on the runs themselves."""
+    from mlflow import MlflowClient
+
+    store = "sqlite:///mlflow/mlflow.db"
+    second, first = (MlflowClient(store, store).get_run(run.run_id) for run in comparison.read([], 5))
+    assert "cached.train" in second.data.tags
+    assert "cached.train" not in first.data.tags
+    of_train = {name: value for name, value in second.data.metrics.items() if name.startswith("train/")}
+    assert of_train["train/mAP50"] == 0.5
+    assert of_train == {name: value for name, value in first.data.metrics.items() if name.startswith("train/")}
+
+
 def test_a_table_for_people_and_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert versions.compare([]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -47,6 +47,22 @@ def test_a_package_is_shown_with_how_to_start_it(tmp_path: Path, monkeypatch: py
     assert "earlier run" not in text
 
 
+@pytest.mark.parametrize(
+    ("more", "words"), [({}, "on val"), ({"gate_images": 4.0}, "on the 4 images of val that its final fit did not see")]
+)
+def test_what_the_champion_was_judged_on_is_said(
+    more: dict[str, float], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    report = Path("reports/evolve")
+    report.mkdir(parents=True)
+    (report / "metrics.json").write_text(dump_json({"mAP50": 0.7, **more}))
+    monkeypatch.setattr(graph, "read", lambda: [Stage("evolve", (), (report,), changed=False)])
+    stream = io.StringIO()
+    summary.show(stream)
+    assert f"Champion  mAP50 0.700 {words}" in stream.getvalue()
+
+
 def test_of_an_earlier_runs_package_it_says_so_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = {
         **SELECTION,

@@ -1,6 +1,7 @@
 """`sightline evaluate`: any model that the pipeline wrote, measured as the pipeline measures it."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from flows.models import evaluate as verb
 from sightline.contract import ModelDescription, describe_file
 from sightline.errors import SightlineError
-from tasks import models
+from tasks import gates, models
 from tasks.evaluate import evaluate_checkpoint
 from tasks.evaluate_model import find
 from tasks.graph import export_parts, finish, join, write
@@ -62,6 +63,36 @@ def test_each_kind_of_model_is_measured_alike(
     expected = evaluate_checkpoint(project / "champion", samples, "test").metrics
     assert json.loads((tmp_path / "metrics.json").read_text()) == pytest.approx(expected)
     assert {"confusion_matrix.png", "predictions.png", "metrics.json"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(("model", "split"), [("champion", "val"), ("exported", "val"), ("champion", "train")])
+def test_after_a_final_fit_the_images_that_it_did_not_see_judge(
+    model: str, split: str, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(project, tmp_path / "project")
+    dataset = Dataset.read(project / "raw", project / "dataset")
+    samples = dataset.samples("val")
+    gates.write(tmp_path / "project/champion", [sample.image_id for sample in samples[:4]])
+    where = ["--raw", str(project / "raw"), "--dataset", str(project / "dataset"), "--report", str(tmp_path / "report")]
+    where += ["--champion", str(tmp_path / "project/champion"), "--split", split]
+    assert verb([str(tmp_path / "project" / model), *where]) == 0
+    said = f"on 4 of the {len(samples)} images of val: the final fit learnt from the others"
+    assert (said in capsys.readouterr().out) == (split == "val")
+    judges = samples[:4] if split == "val" else dataset.samples(split)
+    expected = evaluate_checkpoint(project / "champion", judges, "test").metrics
+    assert json.loads((tmp_path / "report/metrics.json").read_text()) == pytest.approx(expected)
+
+
+def test_what_has_seen_none_of_val_is_judged_by_all_of_it(project: Path, tmp_path: Path) -> None:
+    dataset = Dataset.read(project / "raw", project / "dataset")
+    samples = dataset.samples("val")
+    champion, other = tmp_path / "champion", tmp_path / "other"
+    for folder, names in ((champion, [samples[0].image_id]), (other, ["an image of another dataset"])):
+        folder.mkdir()
+        gates.write(folder, names)
+    judges = [gates.judges_of(dataset, tmp_path, champion, is_checkpoint=is_checkpoint) for is_checkpoint in (True, False)]
+    assert [len(each) for each in judges] == [len(samples), 1]
+    assert len(gates.judges_of(dataset, other, champion, is_checkpoint=True)) == len(samples)
 
 
 def test_what_is_no_model_is_refused(project: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sightline.contract import ModelDescription
 from sightline.errors import SightlineError
 from tasks import evolve as module
 from tasks import gates, models, schema, strategies
+from tasks.evaluate import evaluate_checkpoint
 from tasks.evolve import Config, Paths, best_of, evolve, proposals
 from tasks.models import WEIGHTS_FILE, DivergedError, Family
 from tasks.provenance import METADATA_FILE
@@ -138,7 +139,10 @@ def test_final_fit_learns_from_what_does_not_judge_it(
     assert judges
     assert judges < val
     assert not learnt[-1] & test
-    assert metrics["gate_fitness"] >= metrics["gate_fitness_before"]
+    shipped = evaluate_checkpoint(where.model, gates.samples(dataset, where.model), "test").metrics
+    assert {name: metrics[name] for name in shipped} == pytest.approx(shipped)
+    assert metrics["gate_images"] == len(judges)
+    assert metrics["fitness"] >= metrics["fitness_before_final_fit"]
     before = contents(where.model)
     shutil.rmtree(where.model)
     shutil.rmtree(where.report)

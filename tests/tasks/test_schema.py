@@ -10,7 +10,7 @@ import yaml
 from sightline.errors import SightlineError
 from tasks import config_checks
 from tasks.models import starting_weights
-from tasks.schema import Model, parse, read_params
+from tasks.schema import Model, Params, parse, read_params
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,3 +40,14 @@ def test_each_family_declares_what_it_takes() -> None:
     for name in sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml")):
         section = yaml.safe_load((ROOT / f"conf/model/{name}.yaml").read_text(encoding="utf-8"))["model"]
         assert {"TASKS", "ARCHITECTURES", "OPTIMIZERS", "AUGMENT"} <= set(config_checks.declared(model(**section))), name
+
+
+def test_a_final_fit_of_what_is_not_trained_is_refused() -> None:
+    params = read_params(ROOT / "params.yaml")
+    params["model"] |= {"weights": "mine.pt", "weights_sha256": "0" * 64}
+    config_checks.check(parse(Params, params))
+    params["strategy"]["final_fit"] = True
+    with pytest.raises(
+        SightlineError, match=r"strategy\.final_fit: got true, expected false: model\.weights .* model\.pretrained"
+    ):
+        config_checks.check(parse(Params, params))

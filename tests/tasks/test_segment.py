@@ -120,7 +120,7 @@ def test_the_confusion_matrix_is_of_masks() -> None:
 def test_masks_are_painted_and_pictures_drawn(tmp_path: Path) -> None:
     image = np.full((SIDE, SIDE, 3), 100, np.uint8)
     mask = disc(30, 30, 12)
-    painted = pictures.paint(image, [encode_rle(mask)], np.array([0]))
+    painted = pictures.paint(image, [encode_rle(mask)], [(1.0, 0.0, 0.0)])
     np.testing.assert_array_equal((painted != image).any(axis=2), mask)
 
     samples = tiny_data.dataset(tmp_path / "data", "segment").samples("val")

@@ -31,10 +31,21 @@ def families(quick: tuple[str, ...] = QUICK) -> list[ParameterSet]:
     return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in names]
 
 
-def conf(file: str) -> dict[str, Any]:
-    """The configuration in conf/model of the family in `file`, made small."""
-    found = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf" / "model").glob("*.yaml"))]
-    data: dict[str, Any] = next(entry for entry in found if entry["model"]["file"] == file)
+def configurations(quick: tuple[tuple[str, str], ...]) -> list[ParameterSet]:
+    """Every file in conf/model with each task that its family takes, as (name, task); slow but for some."""
+    pairs = [(name, task) for name in _found() for task in declared(model(name)).get("TASKS", (model(name).task,))]
+    return [pytest.param(*pair, marks=() if pair in quick else pytest.mark.slow, id="-".join(pair)) for pair in pairs]
+
+
+def _found() -> dict[str, dict[str, Any]]:
+    """What is in conf/model, by name."""
+    return {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf" / "model").glob("*.yaml"))}
+
+
+def conf(name: str) -> dict[str, Any]:
+    """The configuration in conf/model of that name, or the first one of the family in the file of that name, made small."""
+    found = _found()
+    data: dict[str, Any] = found.get(name) or next(entry for entry in found.values() if entry["model"]["file"] == name)
     takes = declared(schema.parse(schema.Model, data["model"]))
     data["model"]["imgsz"] = takes.get("IMGSZ", (SIDE,))[0]
     hardware = yaml.safe_load((ROOT / "conf" / "hardware" / "cpu.yaml").read_text())
@@ -42,12 +53,12 @@ def conf(file: str) -> dict[str, Any]:
     return data
 
 
-def model(file: str) -> schema.Model:
-    return schema.parse(schema.Model, conf(file)["model"])
+def model(name: str) -> schema.Model:
+    return schema.parse(schema.Model, conf(name)["model"])
 
 
-def recipe(file: str, **values: Any) -> schema.Train:
-    return schema.parse(schema.Train, {**conf(file)["train"], **values})
+def recipe(name: str, **values: Any) -> schema.Train:
+    return schema.parse(schema.Train, {**conf(name)["train"], **values})
 
 
 def dataset(folder: Path, task: str, images: int = 12) -> Dataset:
@@ -59,7 +70,7 @@ def dataset(folder: Path, task: str, images: int = 12) -> Dataset:
     for number in range(images):
         name = f"{number:03}"
         pixels = rng.integers(0, 80, (48, SIDE, 3), np.uint8)
-        count = 1 if task == "classify" else 3
+        count = {"classify": 1, "multilabel": number % 3}.get(task, 3)
         boxed = task in ("detect", "segment")
         mask = np.full((48, SIDE), 255, np.uint8)
         for _ in range(count):

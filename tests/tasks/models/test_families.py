@@ -14,11 +14,8 @@ from PIL import Image
 from sightline.contract import OUTPUTS, ModelDescription
 from sightline.engines import load
 from sightline.errors import SightlineError
-from sightline.predictor import Predictor
-from tasks import gates, metrics, models, schema
+from tasks import metrics, models
 from tasks.evaluate import evaluate_checkpoint
-from tasks.export import Config, Paths, export
-from tasks.exported import FILES
 from tasks.tables import Dataset
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -93,28 +90,6 @@ def test_fits_and_runs_to_the_contract(file: str, dataset: Dataset, tmp_path: Pa
     assert evaluation.metrics["fitness"] == evaluation.metrics[metrics.load(description.task).FITNESS]
     assert all(0 <= value <= 1 for value in evaluation.metrics.values())
     assert len(evaluation.predictions) == len(dataset.samples("val"))
-
-
-@pytest.mark.parametrize("file", tiny_data.families(("fast_scnn", "yolov8_seg")))
-def test_every_file_passes_the_gates_and_answers(file: str, dataset: Dataset, tmp_path: Path) -> None:
-    champion, model = tmp_path / "champion", tmp_path / "exported"
-    fit(file, dataset, champion)
-    gates.write(champion, [sample.image_id for sample in dataset.samples("val")])
-    settings = schema.Export(
-        precisions=tuple(FILES),
-        conf=0.01,
-        calibration_images=4,
-        parity_images=3,
-        max_drop={"fp32": 1.0, "fp16": 1.0, "int8": 1.0},
-    )
-    paths = Paths(raw=dataset.raw, dataset=dataset.root, champion=champion, model=model, report=tmp_path / "report")
-    export(paths, Config(model=tiny_data.model(file), export=settings))
-    assert set(ModelDescription.read(model).files) == set(FILES), (paths.report / "parity.json").read_text()
-    image = dataset.samples("test")[0].path.read_bytes()
-    answers = [Predictor(model, str(judge))(image) for judge in {file.judge for file in FILES.values()}]
-    assert {(answer["task"], answer["width"], answer["height"]) for answer in answers} == {
-        (tiny_data.model(file).task, tiny_data.SIDE, 48)
-    }
 
 
 @pytest.mark.parametrize("file", tiny_data.families(("resnet", "yolov8")))
