@@ -18,6 +18,7 @@ from sightline.contract import dump_json, sha256_of
 from sightline.errors import SightlineError
 from tasks import schema
 from tasks.benchmark_report import JSON_FILE
+from tasks.recognise import recognise
 from tasks.selection import choose, to_markdown
 from tasks.stage import QUIET
 
@@ -38,7 +39,9 @@ def benchmark(arguments: list[str]) -> int:
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file or weights, as `model.weights` takes them")
     parser.add_argument("--data", type=Path, required=True, help="a labelled dataset: a folder or a ZIP, of any format")
-    parser.add_argument("--as", dest="name", required=True, metavar="NAME", help="its architecture: a file of conf/model")
+    parser.add_argument(
+        "--as", dest="name", metavar="NAME", help="its architecture: a file of conf/model (an ONNX file says it by itself)"
+    )
     parser.add_argument(
         "--out", type=Path, help="where files and reports go (default: work/models/<name and checksum of the file>)"
     )
@@ -56,8 +59,13 @@ def benchmark(arguments: list[str]) -> int:
             f"--out: {out}: got a folder with files of another origin, expected a new or empty one: name another"
         )
     source = "folder" if options.data.is_dir() else "zip"
+    if options.name is None and options.model.suffix != ".onnx":
+        raise SightlineError(f"{options.model}: weights do not say their architecture: name it, e.g. --as yolov8n")
+    named = [f"model={options.name}"] if options.name else recognise(options.model)
+    if not options.name:
+        print(f"{options.model}: taken for {' '.join(named)}; --as takes it for another", flush=True)
     given = [
-        f"model={options.name}",
+        *named,
         f"model.weights={_quoted(options.model.resolve())}",
         f"model.weights_sha256={digest}",
         f"dataset={source}",

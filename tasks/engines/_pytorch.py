@@ -43,8 +43,8 @@ class PyTorchEngine(BaseEngine):
             raise SightlineError(f"{path}: not there: expected a checkpoint folder written by `train` or `evolve`")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise NotAvailableError("PyTorch sees no CUDA device: choose a candidate of the processor")
+        torch.backends.cudnn.allow_tf32 = False  # or a GPU's convolutions round float32 to TensorFloat-32
         torch.set_num_threads(self.threads)
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # or convolutions round to TensorFloat-32
         self._size_bytes = (folder / WEIGHTS_FILE).stat().st_size
         config = parse(Model, json.loads(path.read_text(encoding="utf-8")), where=str(path))
         parts = models.load(config, self.description.classes).parts(folder / WEIGHTS_FILE)

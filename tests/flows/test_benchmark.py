@@ -12,6 +12,7 @@ import yaml
 from flows.benchmark import _quoted, benchmark, select
 from flows.compose import compose_params
 from sightline.errors import SightlineError
+from tasks.recognise import recognise
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "tasks"))
@@ -111,6 +112,54 @@ def test_select_knows_the_task(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert select([str(tmp_path), "constraints.min.mAP50=null", "+constraints.min={mAP: 0.8}"]) == 0
 
 
+def graph(folder: Path, inputs: dict[str, tuple[int, list[Any]]], outputs: dict[str, list[Any]]) -> Path:
+    """An ONNX file of these inputs (type and shape) and outputs; what it computes does not matter."""
+    from onnx import TensorProto, helper, save
+
+    values = [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()]
+    nodes = [helper.make_node("Identity", [next(iter(inputs))], [name]) for name in outputs]
+    save(helper.make_model(helper.make_graph(nodes, "any", values, ends)), folder / "My model(1).onnx")
+    return folder / "My model(1).onnx"
+
+
+UINT8, FLOAT = 2, 1  # of onnx.TensorProto
+CONTRACT = {"images": (UINT8, ["N", 96, 96, 3])}
+CONF = {"conf": (FLOAT, [1])}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "expected"),
+    [
+        (CONTRACT, {"probabilities": ["N", 3]}, ["model=resnet18", "model.task=classify", "model.imgsz=96"]),
+        (CONTRACT | CONF, {"probabilities": ["N", 3]}, ["model=resnet18", "model.task=multilabel", "model.imgsz=96"]),
+        (CONTRACT, {"class_map": ["N", 96, 96]}, ["model=fcn_resnet50", "model.task=semantic", "model.imgsz=96"]),
+        (
+            CONTRACT | CONF,
+            {"boxes": ["N", 300, 4], "scores": ["N", 300], "labels": ["N", 300]},
+            ["model=retinanet", "model.task=detect", "model.imgsz=96"],
+        ),
+        ({"input": (FLOAT, [1, 3, 64, 64])}, {"output": [1, 7, 84]}, ["model=yolov8n", "model.imgsz=64"]),
+        ({"input": (FLOAT, ["N", 3, "H", "W"])}, {"output": ["N", 7]}, ["model=resnet18"]),
+    ],
+)
+def test_a_graph_says_what_it_is(
+    tmp_path: Path, inputs: dict[str, tuple[int, list[Any]]], outputs: dict[str, list[Any]], expected: list[str]
+) -> None:
+    found = recognise(graph(tmp_path, inputs, outputs))
+    assert set(found) == {*expected, "model.name=My-model-1-", "model.licence=NOASSERTION"}
+    assert yaml.safe_load(compose_params(found, ROOT))["model"]["licence"] == "NOASSERTION"
+
+
+def test_a_graph_of_another_form_has_to_be_named(tmp_path: Path) -> None:
+    path = graph(tmp_path, {"a": (FLOAT, [1, 3, 64, 64]), "b": (FLOAT, [1])}, {"c": [1, 2], "d": [1]})
+    with pytest.raises(SightlineError, match="got inputs a, b and outputs c, d, which is no known form: name its architecture"):
+        recognise(path)
+    (tmp_path / "model.pt").write_bytes(b"x")
+    with pytest.raises(SightlineError, match=r"weights do not say their architecture: name it, e\.g\. --as"):
+        benchmark([str(tmp_path / "model.pt"), "--data", str(tmp_path)])
+
+
 @pytest.mark.slow
 def test_a_model_of_ones_own_is_measured_and_chosen_from(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     import tiny
@@ -132,9 +181,8 @@ def test_a_model_of_ones_own_is_measured_and_chosen_from(tmp_path: Path, capfd: 
             folder = tmp_path / "data" / split / dataset.classes[int(sample.labels[0])]
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(sample.path, folder / f"{split}-{sample.path.name}")
-    arguments = [str(tmp_path / "exported" / "model.onnx"), "--data", str(tmp_path / "data"), "--as", "resnet18"]
+    arguments = [str(tmp_path / "exported" / "model.onnx"), "--data", str(tmp_path / "data")]
     small = [
-        "model.imgsz=32",
         "benchmark.samples=9",
         "validate.on_error=quarantine",
         "hardware.candidates=[onnxruntime-cpu-fp32]",
