@@ -54,8 +54,9 @@ def attempts(source: Source, precision: str, path: Path) -> Iterator[Attempt]:
     elif precision == "fp16":
         yield partial(write_onnx, partial(in_half, graphs, source.parts, description))
     elif precision == "openvino-int8":
+        yield partial(quantise_openvino, graphs, training, description, path)
         for spare in _spared(source):
-            yield partial(quantise_openvino, graphs, training, description, path, spare)
+            yield partial(quantise_openvino, graphs, training, description, path, spare, float_sums=True)
     else:
         symmetric = precision == "tensorrt-int8"
         for spare in _spared(source):

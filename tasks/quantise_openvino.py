@@ -26,7 +26,13 @@ CORE: Final = "core/"
 
 
 def quantise(
-    graphs: Graphs, samples: Sequence[Sample], description: ModelDescription, path: Path, spare: Sequence[str] = ()
+    graphs: Graphs,
+    samples: Sequence[Sample],
+    description: ModelDescription,
+    path: Path,
+    spare: Sequence[str] = (),
+    *,
+    float_sums: bool = False,
 ) -> None:
     """Writes the whole graph as OpenVINO's IR with an INT8 core: `path`, which ends in .xml, and its weights in .bin beside it.
 
@@ -36,6 +42,7 @@ def quantise(
         description: Of the model.
         path: The file.
         spare: Names of the core's layers that stay in float.
+        float_sums: Leave sums in float as well, as ONNX Runtime's INT8 does: a residual branch joins the range of another.
     """
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # which tells of CUDA that nobody asked for
     import nncf
@@ -53,7 +60,7 @@ def quantise(
             model,
             nncf.Dataset(samples, lambda sample: _feed(sample, description, takes_conf)),
             subset_size=len(samples),
-            ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+            ignored_scope=nncf.IgnoredScope(names=kept, types=["Add"] if float_sums else [], validate=False),
         )
     _strip(quantised)
     openvino.save_model(quantised, path, compress_to_fp16=False)

@@ -1,5 +1,6 @@
 """The export stage on a classifier that knows its colours: what passes, what is caught, and that nothing differs twice."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -206,6 +207,26 @@ def test_more_and_more_layers_are_spared(
     assert len(counts) == 5
     assert counts == sorted(counts, reverse=True)
     assert len(set(counts)) > 3
+
+
+def test_openvinos_sums_stay_in_float_when_all_in_int8_fails(
+    parts: Parts, graphs: Graphs, description: ModelDescription, samples: list[Sample], tmp_path: Path
+) -> None:
+    """A ResNet-18 has eight sums of two branches; each branch that is quantised brings a FakeQuantize."""
+    import openvino
+
+    path = tmp_path / "model.xml"
+    counts = []
+    for attempt in itertools.islice(attempts(Source(parts, graphs, samples[:2], description), "openvino-int8", path), 2):
+        attempt()
+        nodes = openvino.Core().read_model(path).get_ordered_ops()
+        sums = [
+            node for node in nodes if node.get_type_name() == "Add" and node.get_friendly_name().startswith("core/node_add")
+        ]
+        before = [value.get_node().get_type_name() for node in sums for value in node.input_values()]
+        counts.append((len(sums), before.count("FakeQuantize")))
+    assert counts[0][0] == counts[1][0] == 8
+    assert counts[0][1] > counts[1][1]
 
 
 class Reversed(Scale):
