@@ -325,6 +325,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="the record, Markdown")
     parser.add_argument("--work", type=Path, help="a new folder where the tables stay (default: none do)")
     options = parser.parse_args()
+    if options.rounds < 1 or options.samples < 1:
+        parser.error("--rounds, --samples: expected at least 1")
+    if options.work and options.work.exists():
+        parser.error(f"--work: {options.work} is there, expected a new folder")
     with tempfile.TemporaryDirectory(prefix="sightline-bench-") as name:
         work, measured, outcomes = options.work or Path(name), {}, []
         for model in (each for group in options.models for each in group):
