@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # threads that wait do not take the cores of those that work
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests" / "tasks"))  # datasets.py
 

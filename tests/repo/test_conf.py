@@ -70,7 +70,7 @@ def test_each_model_states_its_whole_recipe(root: Path) -> None:
         (["space.lr0.low=5"], "expected low < high"),
         (["+space.lr0.hgih=1"], "space.lr0.hgih: unknown key: did you mean space.lr0.high?"),
         (["+space.lrO={type: float, low: 0.1, high: 0.2}"], "space: got lrO: expected one of epochs, "),
-        (["export.precisions=[fp16]"], "export.precisions"),
+        (["export.precisions=[fp8]"], "export.precisions"),
         (["export.precisions=[]"], "export.precisions"),
         (["space.momentum.high=1.5"], "space.momentum: got 1.5"),
         (["constraints.min.accuracy_top1=0.9"], "constraints.min: got accuracy_top1: expected one of p50_ms"),

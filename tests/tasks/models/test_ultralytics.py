@@ -18,7 +18,7 @@ from tasks.models import _ultralytics, _ultralytics_classify
 from tasks.models._torch import save
 from tasks.nms import nms
 from tasks.parity import MAX_ERROR
-from tasks.quantise import quantise
+from tasks.quantise import last_layers, quantise
 from tasks.schema import Model
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -131,7 +131,7 @@ def test_onnx_agrees_in_float_and_its_core_is_quantised(file: str, iou: float, t
             assert np.abs(mine - theirs[:batch]).max() <= MAX_ERROR["fp32"] * np.abs(theirs).max()
 
     samples = tiny_data.dataset(tmp_path / "data", model.task).samples("train")
-    small = quantise(graphs, samples, description.input, spare_last=True)
+    small = quantise(graphs, samples, description.input, last_layers(graphs.core))
     kinds = [node.op_type for node in small.core.graph.node]
     assert kinds.count("QuantizeLinear") > 10
     assert "QuantizeLinear" not in {node.op_type for part in (small.pre, small.post) for node in part.graph.node}

@@ -18,7 +18,7 @@ from tasks.models._ultralytics_outlines import ring_of
 from tasks.models._ultralytics_segment import Masks
 from tasks.outputs import segment
 from tasks.parity import MAX_ERROR
-from tasks.quantise import quantise
+from tasks.quantise import last_layers, quantise
 from tasks.shapes import mask_of
 from tasks.tables import Sample
 
@@ -130,7 +130,7 @@ def test_onnx_agrees_and_its_core_is_quantised(file: str, weights: Path, tmp_pat
         assert near[got[1] > 0].mean() > 0.9
 
     samples = tiny_data.dataset(tmp_path / "data", "segment").samples("train")[:2]
-    small = quantise(graphs, samples, description.input, spare_last=True)
+    small = quantise(graphs, samples, description.input, last_layers(graphs.core))
     assert [node.op_type for node in small.core.graph.node].count("QuantizeLinear") > 10
     outputs = InferenceSession(finish(join(small), description, small.masks).SerializeToString()).run(
         None, {"images": images.numpy(), "conf": np.array([0.01], np.float32)}
