@@ -30,11 +30,11 @@ class InPrecision(nn.Module):
 
     def forward(self, pixels: Tensor) -> Any:
         """What the core gives, its floats as float32."""
-        found = self.core(pixels.to(self.dtype))
-        if isinstance(found, tuple):
-            return tuple(_as_float(each) for each in found)
-        return _as_float(found)
+        return _as_float(self.core(pixels.to(self.dtype)))
 
 
-def _as_float(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
+def _as_float(found: Any) -> Any:
+    """A tensor, or tuples of them, in float32 where they are floats."""
+    if isinstance(found, tuple):
+        return tuple(_as_float(each) for each in found)
+    return found.float() if found.is_floating_point() else found

@@ -24,7 +24,6 @@ from sightline.service import Service
 from tasks import gates, models, schema
 from tasks.export import Config, Paths, export
 from tasks.exported import FILES
-from tasks.metrics.detect import box_iou
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_data
@@ -55,7 +54,7 @@ def test_what_is_served_is_what_the_checkpoint_predicts(name: str, task: str, tm
     champion, model = tmp_path / "champion", tmp_path / "exported"
     champion.mkdir()
     family = models.load(config, dataset.classes)
-    recipe = tiny_data.recipe(name, epochs=1)
+    recipe = tiny_data.recipe(name, epochs=1, lr0=1e-4)  # what the conf has is for longer runs: R-CNNs diverge
     out = champion / models.WEIGHTS_FILE
     family.fit(dataset, recipe, start=None, work=champion, out=out, on_epoch=lambda epoch, losses: None)
     family.describe(champion)
@@ -167,9 +166,9 @@ def check_pairs(detections: list[Answer], expected: list[Answer]) -> None:
 
 
 def overlap(first: Answer, second: Answer) -> float:
-    """Intersection over union of the masks, or of boxes where there are none; 1 where both masks are empty."""
+    """Intersection over union of the masks; 1 where there are none, or both are empty: corners have been compared."""
     if "mask" not in first:
-        return float(box_iou(*(np.array([each["box"]], np.float64) for each in (first, second)))[0, 0])
+        return 1.0
     masks = [{**each["mask"], "counts": each["mask"]["counts"].encode("ascii")} for each in (first, second)]
     if not any(coco.area(mask) for mask in masks):
         return 1.0
