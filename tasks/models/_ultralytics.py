@@ -400,4 +400,6 @@ def _as_float32(value: Any) -> Any:
     """Predictions, however nested, in float32."""
     if isinstance(value, dict):
         return {name: _as_float32(item) for name, item in value.items()}
-    return [_as_float32(item) for item in value] if isinstance(value, list) else value.float()
+    if isinstance(value, list | tuple):
+        return type(value)(_as_float32(item) for item in value)
+    return value.float()
