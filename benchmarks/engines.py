@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -134,9 +135,9 @@ class Library(BaseEngine):
 
         return self.pre(torch.from_numpy(images)).contiguous()
 
+    @abstractmethod
     def infer(self, images: Any) -> Any:
         """The bare model: what `prepared` gives to what `post` takes, each as the library has it."""
-        raise NotImplementedError
 
     def run(self, images: NDArray[np.uint8], conf: float) -> Outputs:
         import torch

@@ -5,6 +5,11 @@ bug and keeps its traceback. A message says what, where, got, expected, and the 
 """
 
 
+def first_line(error: Exception) -> str:
+    """What a library's error says first, for a message of ours: at most 300 characters, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 class SightlineError(Exception):
     """The command or its input is wrong: exit code 2."""
 

@@ -78,14 +78,19 @@ class BaseEngine(ABC):
         self.threads = threads
         self.load(folder)
 
+    @classmethod
+    def file_name(cls, precision: str) -> str:
+        """Which of a model folder's files runs in a precision."""
+        return cls.files.get(precision, precision)
+
     def file(self, folder: Path) -> Path:
         """The model's file, after its checksum was compared."""
-        return self.description.file(folder, self.files.get(self.precision, self.precision))
+        return self.description.file(folder, self.file_name(self.precision))
 
     @property
     def size_bytes(self) -> int:
         """Bytes of the model's file, and of its weights' file."""
-        return sum(file.size_bytes for file in self.description.files[self.files.get(self.precision, self.precision)].all())
+        return sum(file.size_bytes for file in self.description.files[self.file_name(self.precision)].all())
 
     @abstractmethod
     def load(self, folder: Path) -> None:
@@ -127,7 +132,7 @@ def load(candidate: str, folder: Path, threads: int | None = None, package: str 
 
 def file_of(candidate: Candidate, package: str = "sightline.engines") -> str:
     """Which of a model folder's files a candidate runs."""
-    return find(candidate.engine, package).files.get(candidate.precision, candidate.precision)
+    return find(candidate.engine, package).file_name(candidate.precision)
 
 
 def find(engine: str, package: str = "sightline.engines") -> type[BaseEngine]:

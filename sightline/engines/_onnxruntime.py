@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.engines import BaseEngine, Outputs
-from sightline.errors import MissingExtraError, NotAvailableError, SightlineError
+from sightline.errors import MissingExtraError, NotAvailableError, SightlineError, first_line
 
 CPU: Final = "CPUExecutionProvider"
 HEAVY: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -60,7 +60,7 @@ class OnnxRuntimeEngine(BaseEngine):
         except Exception as error:
             if self.provider == CPU:
                 raise
-            raise NotAvailableError(f"{self.provider}: not available: {_first_line(error)}: {self.remedy}") from error
+            raise NotAvailableError(f"{self.provider}: not available: {first_line(error)}: {self.remedy}") from error
         if self.session.get_providers()[0] != self.provider:
             got = ", ".join(self.session.get_providers())
             raise NotAvailableError(f"{path}: runs on {got}, expected {self.provider}: {self.remedy}")
@@ -129,7 +129,3 @@ def _placed(session: Any) -> dict[tuple[str, str], int]:
     for part in session.get_provider_graph_assignment_info():
         counts.update((part.ep_name, node.op_type) for node in part.get_nodes())
     return dict(counts)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -7,7 +7,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
-from sightline.contract import sha256_of
 from sightline.engines._gpu import first_gpu
 from sightline.engines._onnxruntime import CPU, OnnxRuntimeEngine
 from sightline.errors import MissingExtraError, NotAvailableError, SightlineError
@@ -39,8 +38,9 @@ class Engine(OnnxRuntimeEngine):
         except ModuleNotFoundError as error:
             raise MissingExtraError("tensorrt", self.extra) from error
         self.gpu, self.tensorrt = first_gpu(), str(tensorrt.__version__)
+        model = self.description.files[self.file_name(self.precision)]
         machine = cache_root() / _digest(*self.gpu, self.tensorrt, metadata.version("onnxruntime-gpu"))
-        engines = machine / f"{sha256_of(path)[:16]}-{self.precision}"
+        engines = machine / f"{model.sha256[:16]}-{self.precision}"
         try:
             engines.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

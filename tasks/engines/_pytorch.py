@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.engines import BaseEngine, Outputs
-from sightline.errors import NotAvailableError, SightlineError
+from sightline.errors import NotAvailableError, SightlineError, first_line
 from tasks import models, outputs
 from tasks.models import CONFIG_FILE, WEIGHTS_FILE
 from tasks.schema import Model, parse
@@ -93,5 +93,6 @@ class PyTorchEngine(BaseEngine):
         try:
             self.run(np.zeros((1, spec.height, spec.width, 3), np.uint8), self.description.conf)
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-            raise NotAvailableError(f"torch.compile: {reason}: install a C++ compiler, or choose another candidate") from error
+            raise NotAvailableError(
+                f"torch.compile: {first_line(error)}: install a C++ compiler, or choose another candidate"
+            ) from error

@@ -27,12 +27,9 @@ from tasks.train import train
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_data
+from tiny_data import StopError
 
 pytestmark = pytest.mark.timeout(300)
-
-
-class StopError(Exception):
-    """Raised in place of the power failing."""
 
 
 def config(file: str, trials: int = 2) -> Config:

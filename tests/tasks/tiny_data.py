@@ -57,6 +57,10 @@ def model(name: str) -> schema.Model:
     return schema.parse(schema.Model, conf(name)["model"])
 
 
+class StopError(Exception):
+    """Raised in place of the power failing."""
+
+
 def recipe(name: str, **values: Any) -> schema.Train:
     slow = {"lr0": 1e-3} if name.endswith("rcnn") else {}  # on a few images they diverge at what conf has for thousands
     return schema.parse(schema.Train, {**conf(name)["train"], **slow, **values})

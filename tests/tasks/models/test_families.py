@@ -20,23 +20,15 @@ from tasks.tables import Dataset
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_data
+from tiny_data import StopError
 
 pytestmark = pytest.mark.timeout(300)
-
-
-class StopError(Exception):
-    """Raised in place of the power failing."""
 
 
 @pytest.fixture(params=tiny_data.families())
 def file(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
-
-
-@pytest.fixture
-def dataset(file: str, tmp_path: Path) -> Dataset:
-    return tiny_data.dataset(tmp_path / "data", tiny_data.model(file).task)
 
 
 def fit(

@@ -19,6 +19,7 @@ from tasks.train import write_results
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_data
+from tiny_data import StopError
 
 pytestmark = pytest.mark.timeout(600)
 FAMILIES = ("mobilenet_v3_small", "yolov8n")
@@ -26,19 +27,10 @@ FAMILIES = ("mobilenet_v3_small", "yolov8n")
 History = list[Mapping[str, float]]
 
 
-class StopError(Exception):
-    """Raised in place of the power failing."""
-
-
 @pytest.fixture(params=FAMILIES)
 def file(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
-
-
-@pytest.fixture
-def dataset(file: str, tmp_path: Path) -> Dataset:
-    return tiny_data.dataset(tmp_path / "data", tiny_data.model(file).task)
 
 
 def fit(file: str, dataset: Dataset, folder: Path, stop_after: int = 0, **values: object) -> History:
