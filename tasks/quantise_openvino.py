@@ -4,6 +4,8 @@ import contextlib
 import io
 import logging
 import re
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +18,7 @@ from tasks.graph import Graphs, finish, join
 from tasks.tables import Sample
 
 if TYPE_CHECKING:
+    import onnx
     import openvino
 
 _COUNTED: Final = re.compile(r"[A-Za-z]+_[0-9]+")
@@ -45,12 +48,12 @@ def quantise(
         float_sums: Leave sums in float as well, as ONNX Runtime's INT8 does: a residual branch joins the range of another.
     """
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # which tells of CUDA that nobody asked for
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # or the imports report over HTTPS
     import nncf
     import openvino
 
     nncf.set_log_level(logging.ERROR)
-    whole = finish(join(graphs), description, graphs.masks)
-    model = openvino.Core().read_model(whole.SerializeToString())
+    model = _fused(finish(join(graphs), description, graphs.masks))
     spared = re.compile("|".join(f"{re.escape(name)}(/.*)?" for name in spare) or r"\b\B")
     names = [node.get_friendly_name() for node in model.get_ordered_ops()]
     kept = [name for name in names if not name.startswith(CORE) or spared.fullmatch(name)]
@@ -60,11 +63,22 @@ def quantise(
             model,
             nncf.Dataset(samples, lambda sample: _feed(sample, description, takes_conf)),
             subset_size=len(samples),
+            preset=nncf.QuantizationPreset.MIXED,  # SiLU's outputs are far from symmetric
             ignored_scope=nncf.IgnoredScope(names=kept, types=["Add"] if float_sums else [], validate=False),
         )
     _strip(quantised)
     openvino.save_model(quantised, path, compress_to_fp16=False)
     path.write_text(_VERSION.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _fused(whole: "onnx.ModelProto") -> "openvino.Model":
+    """A graph whose activations are a node each: within SiLU, NNCF would quantise, and its convolution could not take it in."""
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "whole.onnx"
+        path.write_bytes(whole.SerializeToString())
+        return openvino.convert_model(path)
 
 
 def _feed(sample: Sample, description: ModelDescription, takes_conf: bool) -> dict[str, "np.ndarray[Any, Any]"]:

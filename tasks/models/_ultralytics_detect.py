@@ -121,9 +121,10 @@ class Decode(nn.Module):
 
     def forward(self, *maps: Tensor) -> tuple[Tensor, Tensor]:
         levels = len(maps) // 2
-        boxes, scores = (torch.cat([level.flatten(2) for level in half], dim=2) for half in (maps[:levels], maps[levels:]))
+        boxes = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in maps[:levels]], dim=1)
+        scores = torch.cat([level.flatten(2) for level in maps[levels:]], dim=2)
         if len(self.bins) > 1:
-            boxes = (torch.unflatten(boxes, 1, (4, len(self.bins))).softmax(dim=2) * self.bins[:, None]).sum(dim=2)
-        distances = boxes.transpose(1, 2) * self.strides
+            boxes = (torch.unflatten(boxes, 2, (4, len(self.bins))).softmax(dim=3) * self.bins).sum(dim=3)
+        distances = boxes * self.strides
         low, high = self.centres - distances[..., :2], self.centres + distances[..., 2:]
         return torch.cat([low, high], dim=-1), scores.sigmoid()

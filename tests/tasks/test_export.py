@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -28,6 +29,7 @@ from tasks.graph import Graphs, export_parts, finish, join, write
 from tasks.models import WEIGHTS_FILE, Parts
 from tasks.parity import Gate
 from tasks.quantise import last_layers, quantise
+from tasks.quantise_openvino import quantise as quantise_openvino
 from tasks.sensitivity import by_sensitivity
 from tasks.tables import Dataset, Sample
 
@@ -142,6 +144,28 @@ def test_openvinos_file_is_quantised_in_its_core_alone_and_tells_nothing_of_its_
     )
     text = path.read_text()
     assert not [word for word in ("nncf", "_version", "/tmp", "conversion_parameters") if word in text]
+
+
+def test_openvino_quantises_around_silu_and_not_within(
+    description: ModelDescription, samples: list[Sample], tmp_path: Path
+) -> None:
+    """x * sigmoid(x) is one node, which the convolution before it takes in; its output alone is quantised."""
+    import openvino
+
+    layers = [
+        torch.nn.Conv2d(3, 8, 3),
+        torch.nn.SiLU(),
+        torch.nn.Conv2d(8, 3, 3),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+    ]
+    parts = Parts(Scale(), torch.nn.Sequential(*layers).eval(), torch.nn.Softmax(dim=1))
+    quantise_openvino(export_parts(parts, description), samples, description, tmp_path / "model.xml")
+    nodes = openvino.Core().read_model(tmp_path / "model.xml").get_ordered_ops()
+    assert "Sigmoid" not in {node.get_type_name() for node in nodes}
+    (silu,) = (node for node in nodes if node.get_type_name() == "Swish")
+    assert silu.input_value(0).get_node().get_type_name() == "Add", "the convolution's bias"
+    assert {each.get_node().get_type_name() for each in silu.output(0).get_target_inputs()} == {"FakeQuantize"}
 
 
 def test_last_layers_stay_in_float(graphs: Graphs, description: ModelDescription, samples: list[Sample]) -> None:

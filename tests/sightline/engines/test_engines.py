@@ -50,6 +50,13 @@ class TestEngine:
         assert list(outputs) == ["probabilities"]
         np.testing.assert_allclose(outputs["probabilities"], [[0, 1, 0.2]] * count, rtol=1e-6)
 
+    def test_one_engine_takes_batches_of_any_size_in_turn(self, name: str, classifier: Path) -> None:
+        engine = engines.load(f"{name}-fp32", classifier)
+        for count in (1, 5, 2, 1):
+            np.testing.assert_allclose(
+                engine.run(plain((0, 255, 51), count), 0.25)["probabilities"], [[0, 1, 0.2]] * count, rtol=1e-6
+            )
+
     def test_results_outlive_the_next_run(self, name: str, classifier: Path) -> None:
         engine = engines.load(f"{name}-fp32", classifier)
         first = engine.run(plain((255, 0, 0)), 0.25)["probabilities"]
