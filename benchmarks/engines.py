@@ -10,6 +10,7 @@ on one core with one thread, a process each, in turns, so that a machine that dr
   as it is. The images are normalised before, and a detector's NMS is left out.
 - `onnxruntime-plain`: what the library exports, or `torch.onnx.export` of it, by ONNX Runtime with its defaults, the same way.
 - ours: our whole graph, so with normalisation from uint8, and a detector's NMS.
+- `floor`: the network's multiply-adds at the rate of the core's INT8 products in a large matrix (ONNX Runtime's MatMulInteger).
 
 All accuracy is our evaluation of the same images, but for the table of `yolo benchmark`, which validates in its own way. That
 command runs after the others and has all cores. It is kept from the network and installs nothing, so its exports are not
@@ -269,11 +270,11 @@ def ours(options: argparse.Namespace, kind: str, size: int, out: Path) -> Work:
     return Work(out)
 
 
-def measure(work: Work, rounds: int, samples: int) -> tuple[dict[str, list[list[float]]], dict[str, float]]:
+def measure(work: Work, rounds: int, samples: int) -> tuple[dict[str, list[list[float]]], dict[str, float], float]:
     """The bare models in turns.
 
     Returns:
-        By name the windows, milliseconds; and the libraries' fitness, measured after them.
+        By name the windows, milliseconds; and, measured after them, the libraries' fitness and the floor, milliseconds.
     """
     names = [EAGER, PLAIN, *(row["candidate"] for row in work.rows if row["status"] == "ok")]
     spawn = multiprocessing.get_context("spawn")
@@ -288,7 +289,8 @@ def measure(work: Work, rounds: int, samples: int) -> tuple[dict[str, list[list[
             shift = turn % len(names)  # who comes first has no advantage of it
             for name in (*names[shift:], *names[:shift]):
                 windows[name].append(pools[name].submit(window, name, work.folder, samples).result())
-        return windows, {name: pools[name].submit(fitness, name, work.folder).result() for name in (EAGER, PLAIN)}
+        found = {name: pools[name].submit(fitness, name, work.folder).result() for name in (EAGER, PLAIN)}
+        return windows, found, pools[EAGER].submit(floor, work.folder).result()
 
 
 def yolo_benchmark(work: Work) -> Iterator[tuple[str, str, float, float]]:
@@ -308,6 +310,31 @@ def yolo_benchmark(work: Work) -> Iterator[tuple[str, str, float, float]]:
             yield label, "", float(metric), float(latency_ms)
 
 
+def floor(folder: Path, side: int = 1024, times: int = 50) -> float:
+    """Milliseconds that the network's multiply-adds take at the best rate of INT8 products of square matrices."""
+    import onnxruntime
+    import torch
+    from onnx import TensorProto, helper, numpy_helper
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        requests(EAGER, folder)[0]()
+    left, right = helper.make_tensor_value_info("left", TensorProto.UINT8, [side, side]), np.ones((side, side), np.int8)
+    product = helper.make_tensor_value_info("product", TensorProto.INT32, [side, side])
+    node = helper.make_node("MatMulInteger", ["left", "right"], ["product"])
+    graph = helper.make_graph([node], "floor", [left], [product], [numpy_helper.from_array(right, "right")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    feed, seconds = {"left": np.ones((side, side), np.uint8)}, []
+    for _ in range(times):
+        begin = time.perf_counter()
+        session.run(None, feed)
+        seconds.append(time.perf_counter() - begin)
+    return 1000 * min(seconds) * counter.get_total_flops() / (2 * side**3)
+
+
 def loss(reference: float, metric: float) -> str:
     """Of a metric; there is no -0."""
     return f"{round(reference - metric, 4) + 0.0:.4f}"
@@ -315,7 +342,7 @@ def loss(reference: float, metric: float) -> str:
 
 def bare_table(work: Work, rounds: int, samples: int) -> Iterator[str]:
     """The lines about the bare models, and whether the claim is met."""
-    windows, found = measure(work, rounds, samples)
+    windows, found, floor_ms = measure(work, rounds, samples)
     task = work.description.task
     metric = metrics.load(task).FITNESS
     found |= {row["candidate"]: row["fitness"] for row in work.rows if row["status"] == "ok"}
@@ -328,11 +355,15 @@ def bare_table(work: Work, rounds: int, samples: int) -> Iterator[str]:
         speed[name] = statistics.median(ratios)
         cells = [f"{np.median(turns):.2f}", f"{speed[name]:.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}"]
         yield f"| {name} | {' | '.join(cells)} | {found[name]:.4f} | {loss(found[EAGER], found[name])} |"
+    limit = float(np.median(windows[EAGER])) / floor_ms
+    yield f"| floor | {floor_ms:.2f} | {limit:.2f} | | | |"
     yield ""
     for row in work.rows:
         if row["status"] != "ok":
             yield f"{row['candidate']}: {row['status']}: {row['message']}\n"
     yield verdict(task, {name: ratio for name, ratio in speed.items() if name not in (EAGER, PLAIN)}, found)
+    if limit < CLAIMS[task]:
+        yield f"No engine that does the network's multiply-adds in INT8 can meet it on this processor: the floor is at {limit:.2f}."
 
 
 def verdict(task: str, speed: Mapping[str, float], found: Mapping[str, float]) -> str:

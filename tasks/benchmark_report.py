@@ -13,6 +13,8 @@ from tasks.schema import Constraints
 
 JSON_FILE: Final = "benchmark.json"
 PLOT_FILE: Final = "accuracy_latency.png"
+FAR: Final = 2.0
+"""How many times what an axis spans a bound may be away from it and still be in the picture."""
 COLUMNS: Final = (
     "candidate", "engine", "precision", "threads", "batch", "shipped", "status", "message", "p50_ms", "p90_ms", "p95_ms",
     "p99_ms", "throughput", "cpu_percent", "rss_mb", "size_mb", "load_ms", "first_ms", "energy_j", "gpu_percent", "vram_mb",
@@ -112,18 +114,27 @@ def plot(path: Path, rows: Sequence[Mapping[str, Any]], metric: str, constraints
         axes.scatter(row["p99_ms"], row["fitness"], marker="o" if row["shipped"] else "x", label=row["candidate"], zorder=3)
     limits = _limits(measured, metric, constraints) if constraints else {}
     slowest = max([row["p99_ms"] for row in measured], default=1.0)
-    axes.set(xlabel="p99 latency, ms", ylabel=metric, xlim=(0, 1.1 * max(slowest, limits.get("p99_ms", 0.0))))
-    low, high = axes.get_ylim()
+    axes.set(xlabel="p99 latency, ms", ylabel=metric, xlim=(0, 1.1 * slowest))
     if "p99_ms" in limits:
-        axes.axvspan(limits["p99_ms"], axes.get_xlim()[1], color="tab:red", alpha=0.12, label=f"above {limits['p99_ms']:g} ms")
+        _, edge, right, where = _edge(limits["p99_ms"], 0.0, 1.1 * slowest)
+        axes.axvspan(edge, right, color="tab:red", alpha=0.12, label=f"above {limits['p99_ms']:g} ms{where}")
+        axes.set_xlim(0, right)
     if "fitness" in limits:
-        low = min(low, limits["fitness"] - 0.05 * (high - low))
-        axes.axhspan(low, limits["fitness"], color="tab:orange", alpha=0.12, label=f"below {limits['fitness']:.4g}")
+        low, edge, high, where = _edge(limits["fitness"], *axes.get_ylim())
+        axes.axhspan(low, edge, color="tab:orange", alpha=0.12, label=f"below {limits['fitness']:.4g}{where}")
         axes.set_ylim(low, high)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def _edge(limit: float, low: float, high: float) -> tuple[float, float, float, str]:
+    """The ends of an axis that shows a bound too, the bound between them, and a word where it is too far away for that."""
+    far, near = FAR * (high - low), 0.05 * (high - low)
+    if low - far <= limit <= high + far:
+        return (low if low < limit else limit - near), limit, (high if limit < high else limit + near), ""
+    return low, (low if limit < low else high), high, ", off the picture"
 
 
 def _limits(rows: Sequence[Mapping[str, Any]], metric: str, constraints: Constraints) -> dict[str, float]:

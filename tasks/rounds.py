@@ -3,11 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from sightline.engines import Candidate
 from tasks import schema
 from tasks.energy import GpuWatch, Meter
 from tasks.isolation import Worker
@@ -19,7 +18,7 @@ ROUNDS: Final = (3, 10)
 STABLE: Final = 0.1
 """The medians of the last three windows differ by this share at most, or there is another round."""
 SCREENED: Final = 10
-"""Requests of each of two short looks at the numbers of threads of a candidate, before the best of them is measured."""
+"""Requests of each of two short looks at a candidate's numbers of threads and batch sizes, before the best are measured."""
 SHARES: Final = (50, 90, 95, 99)
 TURNS: Final = 3
 """Of what is measured after the windows."""
@@ -184,9 +183,9 @@ def _running(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def _screen(contenders: Sequence[Contender]) -> None:
-    """Leaves of each engine, precision and batch size the number of threads whose median is least at two short looks.
+    """Leaves of each engine and precision the numbers of threads and batch sizes that are best at something at two short looks.
 
-    Then, of each engine and precision, the batch sizes that bring more images/s than each smaller one: they cost latency.
+    Best at one of: the median, images/s, and images/s of each thread, which is what a machine with all its cores busy gives.
     """
     groups: defaultdict[tuple[str, str], list[Contender]] = defaultdict(list)
     for each in _running(contenders):
@@ -196,23 +195,34 @@ def _screen(contenders: Sequence[Contender]) -> None:
             continue
         looks = [[each.look() for each in group] for _ in range(2)]
         pairs = zip(group, zip(*looks, strict=True), strict=True)
-        seen = {each.row["candidate"]: min(pair) for each, pair in pairs if each.runs}
-        parsed = {name: Candidate.parse(name) for name in seen}
-        best: dict[int, str] = {}
-        for name in sorted(seen, key=lambda name: (seen[name], parsed[name].threads)):
-            best.setdefault(parsed[name].batch, name)
-        fastest, rates = "", {name: 1000 * parsed[name].batch / seen[name] for name in seen}
-        for each in group:
-            name = each.row["candidate"]
-            if name in seen and name != (other := best[parsed[name].batch]):
-                each.end("screened out", f"p50_ms {seen[name]:.3g} at a short look, {other} has {seen[other]:.3g}")
-        for batch in sorted(best):
-            name = best[batch]
-            if fastest and rates[name] <= rates[fastest]:
-                each = next(each for each in group if each.row["candidate"] == name)
-                each.end("screened out", f"{rates[name]:.3g} images/s at a short look, {fastest} has {rates[fastest]:.3g}")
-            else:
-                fastest = name
+        seen = {each: _Look.of(each, min(pair)) for each, pair in pairs if each.runs}
+        for each, look in seen.items():
+            better = next((other for other in seen if other is not each and seen[other].beats(look)), None)
+            if better:
+                each.end("screened out", f"{look} at a short look, {better.row['candidate']} has {seen[better]}")
+
+
+class _Look(NamedTuple):
+    """What a short look at a candidate says; `order` settles between equals."""
+
+    p50_ms: float
+    images_s: float
+    images_s_thread: float
+    order: tuple[int, int]
+
+    @classmethod
+    def of(cls, contender: Contender, p50_ms: float) -> "_Look":
+        threads, batch = contender.row["threads"], contender.row["batch"]
+        images_s = 1000 * batch / p50_ms
+        return cls(p50_ms, images_s, images_s / threads, (threads, batch))
+
+    def beats(self, other: "_Look") -> bool:
+        """Whether it is as good in everything, and better in something, or smaller."""
+        mine, others = ((-look.p50_ms, look.images_s, look.images_s_thread) for look in (self, other))
+        return all(a >= b for a, b in zip(mine, others, strict=True)) and (mine != others or self.order < other.order)
+
+    def __str__(self) -> str:
+        return f"p50_ms {self.p50_ms:.3g}, {self.images_s:.3g} images/s, {self.images_s_thread:.3g} a thread"
 
 
 def _median(window: Mapping[str, Any]) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.contract import ModelDescription
-from sightline.errors import SightlineError
+from sightline.errors import NotAvailableError, SightlineError
 
 Outputs = Mapping[str, NDArray[np.generic]]
 
@@ -124,10 +124,16 @@ def load(candidate: str, folder: Path, threads: int | None = None, package: str 
 
     Raises:
         SightlineError: No such engine; the message names those that there are.
+        NotAvailableError: The model takes no batches of that size.
     """
     asked = Candidate.parse(candidate)
-    kind = find(asked.engine, package)
-    return kind(folder, ModelDescription.read(folder), asked.precision, threads or asked.threads)
+    kind, description = find(asked.engine, package), ModelDescription.read(folder)
+    if asked.batch > description.max_batch:
+        raise NotAvailableError(
+            f"{candidate}: batches of {asked.batch}, {description.name} takes at most {description.max_batch}: "
+            "choose another candidate, or set hardware.batches"
+        )
+    return kind(folder, description, asked.precision, threads or asked.threads)
 
 
 def file_of(candidate: Candidate, package: str = "sightline.engines") -> str:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from sightline.errors import NotAvailableError, SightlineError
 
 NAMES = sorted(path.stem for path in Path(engines.__file__).parent.glob("[a-z]*.py"))
 CPU = [name.replace("_", "-") for name in NAMES if name.endswith("_cpu")]
+GPU = [pytest.param(name.replace("_", "-"), marks=pytest.mark.gpu) for name in NAMES if name.endswith("_cuda")]
 
 
-@pytest.mark.parametrize("name", CPU)
+@pytest.mark.parametrize("name", [*CPU, *GPU])
 class TestEngine:
     def test_leaves_nothing_behind_and_reports_to_nobody(self, name: str, detector: Path, tmp_path: Path) -> None:
         script = (
@@ -121,6 +123,12 @@ def test_a_file_that_was_not_exported_is_not_available(detector: Path) -> None:
 def test_a_candidates_name_says_what_it_is(name: str, expected: tuple[str, str, int, int]) -> None:
     assert engines.Candidate.parse(name) == expected
     assert str(engines.Candidate(*expected)) == name or name in ("openvino-cpu-fp32-t1", "nothing", "")
+
+
+def test_a_batch_that_the_model_does_not_take_is_refused(detector: Path, tmp_path: Path) -> None:
+    replace(ModelDescription.read(detector), max_batch=4).write(tmp_path)
+    with pytest.raises(NotAvailableError, match=r"onnxruntime-cpu-fp32-b8: batches of 8, .* takes at most 4: choose another"):
+        engines.load("onnxruntime-cpu-fp32-b8", tmp_path)
 
 
 def test_the_candidates_threads_are_used(detector: Path) -> None:

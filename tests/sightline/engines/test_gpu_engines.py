@@ -172,6 +172,39 @@ def test_a_provider_that_falls_back_is_refused(folder: Path) -> None:
         engines.load("onnxruntime-cuda-fp32", folder)
 
 
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("reason", "kind", "message"),
+    [
+        (
+            "CUDA failure 35: driver version is insufficient",
+            NotAvailableError,
+            "CUDAExecutionProvider: not available: CUDA failure 35",
+        ),
+        (
+            "CUDA failure 2: out of memory",
+            SightlineError,
+            r"model\.fp32\.onnx: CUDAExecutionProvider cannot run it: CUDA failure 2",
+        ),
+        (
+            "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Foo",
+            SightlineError,
+            "cannot run it: .* NOT_IMPLEMENTED : Foo: choose another",
+        ),
+    ],
+)
+def test_a_machine_without_cuda_is_told_from_a_model_that_it_cannot_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, reason: str, kind: type[SightlineError], message: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError(reason)
+
+    monkeypatch.setattr(Session, "__init__", lambda *_, **__: fail())
+    with pytest.raises(SightlineError, match=message) as caught:
+        engines.load("onnxruntime-cuda-fp32", folder)
+    assert type(caught.value) is kind
+
+
 def test_without_tensorrt_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(NotAvailableError, match=r"tensorrt is not installed: install the extra tensorrt: pip install"):
