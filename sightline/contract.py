@@ -107,7 +107,7 @@ class ModelDescription:
         iou: The IoU above which NMS drops the weaker box (detectors).
         max_det: K, the number of padded detections (detectors).
         licence: SPDX identifier of the model's licence.
-        files: By precision the ONNX file; by `openvino-int8` OpenVINO's IR.
+        files: By precision the ONNX file; by `openvino-fp32` and `openvino-int8` OpenVINO's IR.
         calibration: What the INT8 files were calibrated on.
     """
 

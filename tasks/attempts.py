@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from sightline.contract import ModelDescription
 from tasks.graph import Graphs, finish, in_half, join, write
 from tasks.models import Parts
+from tasks.openvino_ir import convert, save
 from tasks.quantise import last_layers, quantise, ranked_layers
 from tasks.quantise_openvino import quantise as quantise_openvino
 from tasks.tables import Sample
@@ -53,6 +54,8 @@ def attempts(source: Source, precision: str, path: Path) -> Iterator[Attempt]:
         yield partial(write_onnx, lambda: graphs)
     elif precision == "fp16":
         yield partial(write_onnx, partial(in_half, graphs, source.parts, description))
+    elif precision == "openvino-fp32":
+        yield lambda: save(convert(finish(join(graphs), description, graphs.masks)), path)
     elif precision == "openvino-int8":
         yield partial(quantise_openvino, graphs, training, description, path)
         for spare in _spared(source):

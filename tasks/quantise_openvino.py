@@ -4,25 +4,17 @@ import contextlib
 import io
 import logging
 import re
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from sightline.contract import ModelDescription
 from sightline.preprocess import decode, prepare
 from tasks.graph import Graphs, finish, join
+from tasks.openvino_ir import convert, save, silence
 from tasks.tables import Sample
-
-if TYPE_CHECKING:
-    import onnx
-    import openvino
-
-_COUNTED: Final = re.compile(r"[A-Za-z]+_[0-9]+")
-_VERSION: Final = re.compile(r'\s*<info name="OpenVINO Runtime" [^>]*/>')
 
 CORE: Final = "core/"
 """What the names of the core's nodes begin with, as `tasks.graph` gives them."""
@@ -48,12 +40,11 @@ def quantise(
         float_sums: Leave sums in float as well, as ONNX Runtime's INT8 does: a residual branch joins the range of another.
     """
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # which tells of CUDA that nobody asked for
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # or the imports report over HTTPS
+    silence()
     import nncf
-    import openvino
 
     nncf.set_log_level(logging.ERROR)
-    model = _fused(finish(join(graphs), description, graphs.masks))
+    model = convert(finish(join(graphs), description, graphs.masks))
     spared = re.compile("|".join(f"{re.escape(name)}(/.*)?" for name in spare) or r"\b\B")
     names = [node.get_friendly_name() for node in model.get_ordered_ops()]
     kept = [name for name in names if not name.startswith(CORE) or spared.fullmatch(name)]
@@ -66,30 +57,9 @@ def quantise(
             preset=nncf.QuantizationPreset.MIXED,  # SiLU's outputs are far from symmetric
             ignored_scope=nncf.IgnoredScope(names=kept, types=["Add"] if float_sums else [], validate=False),
         )
-    _strip(quantised)
-    openvino.save_model(quantised, path, compress_to_fp16=False)
-    path.write_text(_VERSION.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def _fused(whole: "onnx.ModelProto") -> "openvino.Model":
-    """A graph whose activations are a node each: within SiLU, NNCF would quantise, and its convolution could not take it in."""
-    import openvino
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "whole.onnx"
-        path.write_bytes(whole.SerializeToString())
-        return openvino.convert_model(path)
+    save(quantised, path)
 
 
 def _feed(sample: Sample, description: ModelDescription, takes_conf: bool) -> dict[str, "np.ndarray[Any, Any]"]:
     images = prepare(decode(sample.path.read_bytes()), description.input)[0][None]
     return {"images": images} | ({"conf": np.array([description.conf], np.float32)} if takes_conf else {})
-
-
-def _strip(model: "openvino.Model") -> None:
-    """Drops what tells of how the file was made, and names that count what the process has made so far."""
-    for key in list(model.rt_info):
-        del model.rt_info[key]
-    for index, node in enumerate(model.get_ordered_ops()):
-        if _COUNTED.fullmatch(node.get_friendly_name()):
-            node.set_friendly_name(f"{node.get_type_name()}_{index}")

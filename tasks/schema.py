@@ -239,7 +239,9 @@ class Strategy(Section):
 class Export(Section):
     """What is exported, and what each variant may lose."""
 
-    precisions: tuple[Literal["fp32", "fp16", "int8", "openvino-int8", "tensorrt-int8"], ...] = Field(min_length=1)
+    precisions: tuple[Literal["fp32", "fp16", "int8", "openvino-fp32", "openvino-int8", "tensorrt-int8"], ...] = Field(
+        min_length=1
+    )
     conf: float = Field(ge=0, le=1)
     calibration_images: int = Field(ge=1)
     parity_images: int = Field(ge=1)

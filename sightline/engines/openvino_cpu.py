@@ -1,4 +1,4 @@
-"""OpenVINO on a CPU: from the ONNX file, and for INT8 from its own format."""
+"""OpenVINO on a CPU, from its own format."""
 
 import sys
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Engine(BaseEngine):
-    """The folder's FP32 file in float32 or bfloat16, or its own INT8 file, whose other layers are float32.
+    """The folder's FP32 file in float32 or bfloat16, or its INT8 file, whose other layers are float32.
 
     The arithmetic is pinned: left alone, OpenVINO runs bfloat16 on processors that have it, whatever the file says. One image
     runs in a graph of fixed shapes, in which more is fused and planned; several in one of its own, compiled when first asked.
@@ -24,7 +24,11 @@ class Engine(BaseEngine):
 
     extra = "openvino"
     arithmetic: ClassVar[Mapping[str, str]] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-    files: ClassVar[Mapping[str, str]] = {"bf16": "fp32", "int8": "openvino-int8"}
+    files: ClassVar[Mapping[str, str]] = {
+        "fp32": "openvino-fp32",
+        "bf16": "openvino-fp32",
+        "int8": "openvino-int8",
+    }
 
     def load(self, folder: Path) -> None:
         if self.precision not in self.arithmetic:

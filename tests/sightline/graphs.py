@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import openvino
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -41,6 +42,8 @@ def write_model(folder: Path, task: Task) -> ModelDescription:
     onnx.checker.check_model(model, full_check=True)
     for name in ("model.onnx", "model.int8.onnx"):
         onnx.save(model, folder / name)
+    own = folder / "model.openvino-fp32.xml"
+    openvino.save_model(openvino.convert_model(folder / "model.onnx"), own, compress_to_fp16=False)
     description = ModelDescription(
         name=f"mean_{task}",
         task=task,
@@ -49,7 +52,11 @@ def write_model(folder: Path, task: Task) -> ModelDescription:
         outputs=OUTPUTS[task],
         licence="Apache-2.0",
         max_det=3,
-        files={"fp32": describe_file(folder / "model.onnx"), "int8": describe_file(folder / "model.int8.onnx")},
+        files={
+            "fp32": describe_file(folder / "model.onnx"),
+            "int8": describe_file(folder / "model.int8.onnx"),
+            "openvino-fp32": describe_file(own, own.with_suffix(".bin")),
+        },
     )
     description.write(folder)
     return description

@@ -20,6 +20,7 @@ from tasks.benchmark import Config, Paths, benchmark
 from tasks.graph import export_parts, finish, join, write
 from tasks.measure import Job
 from tasks.models import WEIGHTS_FILE
+from tasks.openvino_ir import convert, save
 from tasks.selection import choose
 from tasks.tables import Dataset
 
@@ -315,8 +316,11 @@ def test_every_candidate_is_measured(inputs: dict[str, Path], tmp_path: Path) ->
     parts = models.load(config(()).model, description.classes).parts(inputs["champion"] / WEIGHTS_FILE)
     folder = tmp_path / "exported"
     folder.mkdir()
-    write(finish(join(export_parts(parts, description)), description), folder / "model.onnx")
-    replace(description, files={"fp32": describe_file(folder / "model.onnx")}).write(folder)
+    whole = finish(join(export_parts(parts, description)), description)
+    write(whole, folder / "model.onnx")
+    save(convert(whole), folder / "model.xml")
+    own = describe_file(folder / "model.xml", folder / "model.bin")
+    replace(description, files={"fp32": describe_file(folder / "model.onnx"), "openvino-fp32": own}).write(folder)
     paths = Paths(**{**inputs, "exported": folder}, report=tmp_path / "report")
     names = ("onnxruntime-cpu-fp32", "openvino-cpu-fp32")
     metrics = benchmark(paths, config(names, machine=machine.describe()["name"]))

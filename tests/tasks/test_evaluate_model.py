@@ -16,6 +16,7 @@ from tasks.evaluate import evaluate_checkpoint
 from tasks.evaluate_model import find
 from tasks.graph import export_parts, finish, join, write
 from tasks.models import WEIGHTS_FILE
+from tasks.openvino_ir import convert, save
 from tasks.tables import Dataset
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,8 +36,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = models.load(config, dataset.classes).parts(folder / "champion" / WEIGHTS_FILE)
     for name in ("exported", "package"):
         (folder / name).mkdir()
-        write(finish(join(export_parts(parts, description)), description), folder / name / "model.onnx")
-        replace(description, files={"fp32": describe_file(folder / name / "model.onnx")}).write(folder / name)
+        whole, own = finish(join(export_parts(parts, description)), description), folder / name / "model.xml"
+        write(whole, folder / name / "model.onnx")
+        save(convert(whole), own)
+        files = {"fp32": describe_file(folder / name / "model.onnx")}
+        files["openvino-fp32"] = describe_file(own, own.with_suffix(".bin"))
+        replace(description, files=files).write(folder / name)
     (folder / "package/manifest.json").write_text(json.dumps({"candidate": "openvino-cpu-fp32"}))
     return folder
 

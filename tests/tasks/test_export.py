@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny import ROOT, Scale, write_classifier, write_dataset
 
 EXPORT = schema.Export(
-    precisions=("fp32", "fp16", "int8", "openvino-int8", "tensorrt-int8"),
+    precisions=("fp32", "fp16", "int8", "openvino-fp32", "openvino-int8", "tensorrt-int8"),
     conf=0.3,
     calibration_images=12,
     parity_images=9,
@@ -85,7 +85,7 @@ def samples(inputs: tuple[dict[str, Path], schema.Model]) -> list[Sample]:
 
 def test_every_precision_passes_and_runs(exported: Paths, samples: list[Sample]) -> None:
     description = ModelDescription.read(exported.model)
-    assert sorted(description.files) == ["fp16", "fp32", "int8", "openvino-int8", "tensorrt-int8"]
+    assert sorted(description.files) == ["fp16", "fp32", "int8", "openvino-fp32", "openvino-int8", "tensorrt-int8"]
     assert description.conf == 0.3
     assert description.calibration is not None
     assert description.calibration.images == 12

@@ -15,6 +15,7 @@ from sightline.errors import SightlineError
 from tasks.graph import Graphs, export_parts, finish, join, write
 from tasks.models import Parts
 from tasks.nms import nms
+from tasks.openvino_ir import convert, save
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import Scale, detector
@@ -32,7 +33,10 @@ def graphs() -> Graphs:
 def test_file_equals_the_parts(graphs: Graphs, candidate: str, batch: int, tmp_path: Path) -> None:
     parts, description = detector()
     write(finish(join(graphs), description), tmp_path / "model.onnx")
-    replace(description, files={"fp32": describe_file(tmp_path / "model.onnx")}).write(tmp_path)
+    own = tmp_path / "model.xml"
+    save(convert(finish(join(graphs), description)), own)
+    files = {"fp32": describe_file(tmp_path / "model.onnx"), "openvino-fp32": describe_file(own, own.with_suffix(".bin"))}
+    replace(description, files=files).write(tmp_path)
     images = np.random.default_rng(1).integers(0, 256, (batch, 32, 32, 3), np.uint8)
     with torch.inference_mode():
         expected = nms(*parts(torch.from_numpy(images)), CONF, description.iou, description.max_det)

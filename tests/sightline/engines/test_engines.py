@@ -77,9 +77,11 @@ class TestEngine:
             engines.load(f"{name}-fp16", detector)
 
     def test_refuses_a_file_that_is_not_the_described_one(self, name: str, tmp_path: Path, detector: Path) -> None:
-        ModelDescription.read(detector).write(tmp_path)
-        (tmp_path / "model.onnx").write_bytes((detector / "model.onnx").read_bytes()[:-1] + b"x")
-        with pytest.raises(SightlineError, match=r"model\.onnx: not the file that model\.json describes"):
+        description = ModelDescription.read(detector)
+        description.write(tmp_path)
+        own = description.files[engines.file_of(engines.Candidate.parse(f"{name}-fp32"))].path
+        (tmp_path / own).write_bytes((detector / own).read_bytes()[:-1] + b"x")
+        with pytest.raises(SightlineError, match=rf"{own}: not the file that model\.json describes"):
             engines.load(f"{name}-fp32", tmp_path)
 
 

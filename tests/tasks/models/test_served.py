@@ -42,7 +42,7 @@ QUICK = (
 )
 """A light one for each task."""
 TWO = ("fp32", "int8")
-PRECISIONS = {"classify": TWO, "multilabel": TWO, "detect": TWO, "segment": ("fp32", "fp16", "openvino-int8")}
+PRECISIONS = {"classify": TWO, "multilabel": TWO, "detect": TWO, "segment": ("fp32", "fp16", "openvino-fp32", "openvino-int8")}
 """What is exported for some tasks; for the others all that there is."""
 Answer = dict[str, Any]
 
@@ -75,7 +75,7 @@ def test_what_is_served_is_what_the_checkpoint_predicts(name: str, task: str, tm
     assert set(description.files) == set(precisions), (paths.report / "parity.json").read_text()
     for precision in precisions:
         predictor = Predictor(model, str(FILES[precision].judge))
-        if precision == "fp32":
+        if FILES[precision].precision == "fp32":
             check_same(predictor(image), expected)
         else:
             answer = predictor(image, conf / 2)

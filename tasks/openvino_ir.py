@@ -1,0 +1,43 @@
+"""OpenVINO's own format: a graph converted, its operators fused, and written so that the same graph gives the same bytes."""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import onnx
+    import openvino
+
+_COUNTED: Final = re.compile(r"[A-Za-z]+_[0-9]+")
+_VERSION: Final = re.compile(r'\s*<info name="OpenVINO Runtime" [^>]*/>')
+
+
+def silence() -> None:
+    """Has OpenVINO's tools, which report over HTTPS, report nothing; to be called before their import."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+def convert(whole: "onnx.ModelProto") -> "openvino.Model":
+    """A graph whose activations are a node each: within SiLU, NNCF would quantise, and its convolution could not take it in."""
+    silence()
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "whole.onnx"
+        path.write_bytes(whole.SerializeToString())
+        return openvino.convert_model(path)
+
+
+def save(model: "openvino.Model", path: Path) -> None:
+    """Writes `path`, which ends in .xml, and the weights in .bin beside it; the model loses what tells of its making."""
+    import openvino
+
+    for key in list(model.rt_info):
+        del model.rt_info[key]
+    for index, node in enumerate(model.get_ordered_ops()):
+        if _COUNTED.fullmatch(node.get_friendly_name()):  # names that count what the process has made so far
+            node.set_friendly_name(f"{node.get_type_name()}_{index}")
+    openvino.save_model(model, path, compress_to_fp16=False)
+    path.write_text(_VERSION.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
