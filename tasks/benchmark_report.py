@@ -18,12 +18,12 @@ FAR: Final = 2.0
 COLUMNS: Final = (
     "candidate", "engine", "precision", "threads", "batch", "shipped", "status", "message", "p50_ms", "p90_ms", "p95_ms",
     "p99_ms", "throughput", "cpu_percent", "rss_mb", "size_mb", "load_ms", "first_ms", "energy_j", "gpu_percent", "vram_mb",
-    "bare_p50_ms", "video_fps", "streams", "streams_images_s", "samples", "windows", "is_stable", "parity_drop",
-    "parity_error", "drop", "cost_per_million", "licence", "fitness",
+    "bare_p50_ms", "video_fps", "streams", "streams_images_s", "streams_rss_mb", "samples", "windows", "is_stable",
+    "parity_drop", "parity_error", "drop", "cost_per_million", "licence", "fitness",
 )  # fmt: skip
 READABLE: Final = (
     "p50_ms", "p95_ms", "p99_ms", "throughput", "bare_p50_ms", "streams_images_s", "video_fps", "cpu_percent", "rss_mb",
-    "size_mb", "load_ms", "parity_drop", "drop",
+    "streams_rss_mb", "size_mb", "load_ms", "parity_drop", "drop",
 )  # fmt: skip
 
 
@@ -67,8 +67,8 @@ def to_markdown(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
             "validation split, of the last three windows. Candidates took turns, a window each. throughput: images/s of the "
             "same. bare_p50_ms: the model alone. streams_images_s: a session on each core, all busy. video_fps: frames of an "
             "MPEG-4 video, decoding included, on one thread. cpu_percent: 100 is one core. rss_mb: peak resident memory of the "
-            "process with one session. parity_drop: loss of the metric to the checkpoint on the images of the export's gate. "
-            "drop: the same to the reference, on the whole validation split.",
+            "process with one session; streams_rss_mb: with as many as a service has, all busy. parity_drop: loss of the metric "
+            "to the checkpoint on the images of the export's gate. drop: the same to the reference, on the whole validation split.",
             *_unstable(rows),
             "",
             f"Machine: {machine['name']}, {machine['memory_gb']} GB, governor {machine['governor'] or 'unknown'}, "

@@ -109,7 +109,7 @@ class Bench:
         """As many predictors as a service has on all cores, each with a request in flight.
 
         Returns:
-            `images_s` of all together.
+            `images_s` of all together; `rss_mb`, the peak memory of the process.
         """
         predictors = [self.predictor, *(self._predictor() for _ in range(count - 1))]
         for predictor in predictors:
@@ -118,7 +118,8 @@ class Bench:
             begin = time.perf_counter()
             for future in [pool.submit(self._work, predictor, samples) for predictor in predictors]:
                 future.result()
-            return {"images_s": count * samples / (time.perf_counter() - begin)}
+            images_s = count * samples / (time.perf_counter() - begin)
+        return {"images_s": images_s, "rss_mb": peak_rss_mb()}
 
     def video(self, frames: int) -> dict[str, Any]:
         """Frames of a video of the requests' images, one after the other, decoded on one thread: `frames_s`."""

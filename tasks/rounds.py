@@ -1,8 +1,9 @@
 """Candidates measured side by side: in turns, window by window, so that a machine that drifts does so for all of them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -100,6 +101,15 @@ class Contender:
             more = {"energy_j": None if joules is None else joules / self.samples / self.row["batch"]}
             self.windows.append({**answer, "bare_ms": bare["times_ms"], **more, **gpu.read()})
 
+    def busy(self) -> None:
+        """The memory of as many sessions as a service has, each with a request in flight."""
+        if self.row["shipped"] and (answer := self._all_sessions(samples=1)):
+            self.row["streams_rss_mb"] = _rounded(answer["rss_mb"])
+
+    def _all_sessions(self, samples: int) -> dict[str, Any]:
+        count = self.row["streams"]
+        return self.ask("streams", count=count, sessions=count, samples=samples)
+
     def accuracy(self) -> None:
         """The task's metrics; a detector's `precision` is not the precision of its arithmetic."""
         share = max(1.0, self.judged / self.samples)
@@ -114,19 +124,18 @@ class Contender:
         Columns are the medians of the turns; where one fails, they stay as they are, and the message says why.
         """
         samples = max(1, self.settings.samples // 10 // TURNS)
-        asked: list[tuple[str, str, dict[str, Any]]] = [
-            (f"batch{size}_images_s", "batch", {"size": size, "samples": samples}) for size in self.settings.batches
-        ]
-        asked.append(("video_fps", "video", {"frames": samples}))
+        asked: dict[str, Callable[[], dict[str, Any]]] = {
+            f"batch{size}_images_s": partial(self.ask, "batch", size=size, samples=samples) for size in self.settings.batches
+        }
+        asked["video_fps"] = partial(self.ask, "video", frames=samples)
         if self.row["shipped"]:
-            streams = self.row["streams"]
-            asked.append(("streams_images_s", "streams", {"count": streams, "sessions": streams, "samples": samples}))
-        for column, command, arguments in asked:
-            answer = self.ask(command, **arguments)
+            asked["streams_images_s"] = partial(self._all_sessions, samples)
+        for column, ask in asked.items():
+            answer = ask()
             if not answer:
                 self.row |= {"status": "ok", "message": f"{column}: {self.row['status']}: {self.row['message']}"}
                 return
-            self.turns[column].append(answer["frames_s" if command == "video" else "images_s"])
+            self.turns[column].append(answer["frames_s" if column == "video_fps" else "images_s"])
             self.row[column] = _rounded(float(np.median(self.turns[column])))
 
     def _latency(self) -> dict[str, Any]:
@@ -166,6 +175,8 @@ def measure(contenders: Sequence[Contender]) -> None:
                 for each in (*running[shift:], *running[:shift]):
                     each.window()
                     progress.update(int(turn < ROUNDS[0]), each.row["candidate"])
+            for each in _running(contenders):
+                each.busy()
             for each in _running(contenders):
                 each.accuracy()
                 progress.update(note=f"{each.row['candidate']} {each.row['status']}")

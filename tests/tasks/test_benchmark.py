@@ -184,7 +184,7 @@ class Fake:
             "frames_s": 30.0,
             "streams": 2,
             "images_s": 1000.0,
-            "rss_mb": 2.0,
+            "rss_mb": 3.0,
             "load_ms": 1.0,
             "first_ms": 1.0,
             "facts": {},
@@ -247,11 +247,24 @@ def test_three_rounds_are_enough_where_all_agree(inputs: dict[str, Path], tmp_pa
 
 
 def test_what_a_row_can_do_without_does_not_end_it(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
-    fake.failing = ("streams", "small-fp32")
+    fake.failing = ("video", "small-fp32")
     row = measured(inputs, tmp_path / "report", "small-fp32")["small-fp32"]
-    assert (row["status"], row["fitness"], row["streams_images_s"]) == ("ok", 0.5, None)
-    assert row["message"] == "streams_images_s: memory: too much"
+    assert (row["status"], row["fitness"], row["video_fps"], row["streams_images_s"]) == ("ok", 0.5, None, None)
+    assert row["message"] == "video_fps: memory: too much"
     assert row["batch2_images_s"] == 1000.0
+
+
+def test_memory_of_all_sessions_of_a_service_is_measured_before_what_would_count(
+    inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]
+) -> None:
+    rows = measured(inputs, tmp_path / "report", "small-fp32")
+    assert (rows["small-fp32"]["rss_mb"], rows["small-fp32"]["streams_rss_mb"]) == (2.0, 3.0)
+    assert rows["pytorch-fp32"]["streams_rss_mb"] is None, "a reference has one session"
+    names = [command for command, name in fake.asked if name == "small-fp32"]
+    assert names.index("streams") < names.index("accuracy")
+    fake.failing = ("streams", "small-fp32")
+    row = measured(inputs, tmp_path / "again", "small-fp32")["small-fp32"]
+    assert (row["status"], row["message"]) == ("memory", "too much"), "a service could not run it"
 
 
 def test_numbers_of_threads_that_are_best_at_nothing_are_screened_out(
