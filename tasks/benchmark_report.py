@@ -67,8 +67,9 @@ def to_markdown(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
             "validation split, of the last three windows. Candidates took turns, a window each. throughput: images/s of the "
             "same. bare_p50_ms: the model alone. streams_images_s: a session on each core, all busy. video_fps: frames of an "
             "MPEG-4 video, decoding included, on one thread. cpu_percent: 100 is one core. rss_mb: peak resident memory of the "
-            "process with one session; streams_rss_mb: with as many as a service has, all busy. parity_drop: loss of the metric "
-            "to the checkpoint on the images of the export's gate. drop: the same to the reference, on the whole validation split.",
+            "process with one session; streams_rss_mb: with as many as a service has, all busy. parity_drop: loss of the "
+            "metric to the checkpoint on the images of the export's gate. drop: the same to the reference, on the whole "
+            "validation split.",
             *_unstable(rows),
             "",
             f"Machine: {machine['name']}, {machine['memory_gb']} GB, governor {machine['governor'] or 'unknown'}, "
