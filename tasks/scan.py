@@ -366,15 +366,15 @@ def look_of(grey: Image.Image) -> bytes:
 def sharpness_of(grey: NDArray[np.uint8]) -> float:
     """Variance of the Laplacian in the middle of the image (Pech-Pacheco et al., 2000, ICPR 3, "Diatom autofocusing").
 
-    It is taken at every fourth row, which is a quarter of the work.
+    It is taken at every other row, which is half the work.
     """
     top, left = max(0, (grey.shape[0] - SHARP_PX) // 2), max(0, (grey.shape[1] - SHARP_PX) // 2)
     middle = grey[top : top + SHARP_PX, left : left + SHARP_PX]
     if min(middle.shape) < 3:
         return float("nan")
-    rows = middle[1:-1:4].astype(np.int16)
-    laplacian = middle[:-2:4, 1:-1].astype(np.int16)
-    laplacian += middle[2::4, 1:-1]
+    rows = middle[1:-1:2].astype(np.int16)
+    laplacian = middle[:-2:2, 1:-1].astype(np.int16)
+    laplacian += middle[2::2, 1:-1]
     laplacian += rows[:, :-2]
     laplacian += rows[:, 2:]
     laplacian -= rows[:, 1:-1] << 2

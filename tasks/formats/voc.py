@@ -12,17 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import pandas as pd
-
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
-from tasks.formats import SPLIT_FOLDERS, Item, Reading, TableBuilder, place
+from tasks.formats import SPLIT_FOLDERS, Item, Reading, place
 from tasks.formats._voc_layout import MASKS, Layout, Pictures, lists, look, read_splits, unlisted, without_suffix
 from tasks.formats._voc_masks import MisfitError, objects_of, paint
 from tasks.formats._voc_xml import MAX_BYTES, ORIGIN, Annotation, parse, to_xml
 from tasks.masks import MaskDefect, encode, read_values
 from tasks.parallel import parallel
 from tasks.scan import Scan
+from tasks.table_builder import TableBuilder
 
 HOLDS: Final = frozenset({"box", "polygons", "rle", "split", "difficult", "truncated", "empty"})
 _FIRST_BYTES: Final = 2**16  # nearly all annotations are shorter; to make room for the longest takes longer
@@ -63,6 +62,7 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
     jobs = _jobs(layout, pictures, scans)
     builder = TableBuilder()
     findings: list[Finding] = list(pictures.ambiguous())
+    boxes, at_0, first = 0, 0, ("", 0, "")
     annotated: dict[str, str] = {}
     used: list[str] = []
     notes = parallel(partial(_read_one, str(root), origin), jobs, "validate", "annotations")
@@ -86,12 +86,17 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
                     image_id, label, box, name, line,
                     polygons=polygons, rle=masks.get(index, ""), difficult=difficult, truncated=truncated,
                 )  # fmt: skip
+                boxes += 1
+                if origin and -origin in box[:2]:  # the first pixel is 1
+                    first = first if at_0 else (name, line, image_id)
+                    at_0 += 1
     findings += [
         finding("annotation.missing", "no XML", name, image_id=without_suffix(name)) for name in scans if name not in annotated
     ]
     splits, problems = _splits(root, layout, used)
-    tables = builder.tables(splits=splits)
-    return Reading(tables, [*findings, *problems, *_check_origin(tables.objects, origin)])
+    if at_0:
+        problems.append(finding("voc.origin", f"xmin or ymin is 0 in {at_0} of {boxes} boxes", *first))
+    return Reading(builder.tables(splits=splits), [*findings, *problems])
 
 
 def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> None:
@@ -185,15 +190,6 @@ def _check_head(name: str, note: Annotation, scan: Scan) -> Iterator[Finding]:
     elif (width, height) != (scan.width, scan.height):
         expected = f"{scan.width}x{scan.height}, the image's own"
         yield finding("size.mismatch", f"{width:g}x{height:g}", name, note.size_line, scan.image_id, expected=expected)
-
-
-def _check_origin(objects: pd.DataFrame, origin: int) -> Iterator[Finding]:
-    """Boxes that begin at 0, where the first pixel is 1."""
-    at_0 = objects[objects[["xmin", "ymin"]].eq(-origin).any(axis=1)] if origin else objects.iloc[:0]
-    if len(at_0):
-        first = at_0.iloc[0]
-        got = f"xmin or ymin is 0 in {len(at_0)} of {len(objects)} boxes"
-        yield finding("voc.origin", got, first["file"], int(first["line"]), first["image_id"])
 
 
 def _splits(root: Path, layout: Layout, images: Sequence[str]) -> tuple[dict[str, str], list[Finding]]:

@@ -18,11 +18,12 @@ import yaml
 
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
-from tasks.formats import SPLIT_FOLDERS, Item, Reading, TableBuilder, base, place
+from tasks.formats import SPLIT_FOLDERS, Item, Reading, base, place
 from tasks.formats._yolo_data import MAX_CLASSES, NAME_FILES, Description, describe, parents
 from tasks.formats._yolo_labels import BOM, TOLD, looks_like_labels, parse, to_lines
 from tasks.parallel import parallel
 from tasks.scan import SUFFIXES, Scan, walk
+from tasks.table_builder import TableBuilder
 from tasks.tables import SPLITS
 
 HOLDS: Final = frozenset({"box", "polygons", "split", "empty", "classes"})

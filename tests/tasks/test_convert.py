@@ -21,10 +21,10 @@ from sightline.errors import SightlineError
 from tasks import formats, variants
 from tasks.class_file import IGNORED, class_file_text
 from tasks.convert import Opened, convert, open_dataset
-from tasks.formats import TableBuilder
 from tasks.formats.class_folders import SHARED
 from tasks.masks import encode_rle
 from tasks.scan import scan_file
+from tasks.table_builder import TableBuilder
 from tasks.tables import BOX, Tables
 
 WIDTH, HEIGHT, IMAGES = 64, 48, 4

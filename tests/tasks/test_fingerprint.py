@@ -15,9 +15,9 @@ from tasks import fingerprint_plots as plots
 from tasks.contact_sheet import BOXED, GAP, choose, contact_sheet
 from tasks.content_hash import content_hash
 from tasks.fingerprint import Config, Paths, fingerprint
-from tasks.formats import TableBuilder
 from tasks.masks import encode_rle
 from tasks.scan import scan_file
+from tasks.table_builder import TableBuilder
 from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, Dataset, Tables
 
 NAMES = ["car", "_bus$", "$truck$"]  # matplotlib hides leading underscores and reads dollars as formulas
