@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from sightline.errors import SightlineError
 from sightline.preprocess import BROKEN, FORMATS
+from tasks.names import Index, Names
 from tasks.parallel import parallel
 
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -157,7 +158,7 @@ def has_images(folder: Path) -> bool:
 
 
 class Scans(Mapping[str, Scan]):
-    """Scans by path, in the order of the files. Each takes about 300 bytes, so that those of a million files fit.
+    """Scans by path, in the order of the files. Each takes about 150 bytes, so that those of a million files fit.
 
     Attributes:
         records: Structured array (N,) of `RECORD`, in the same order.
@@ -165,8 +166,8 @@ class Scans(Mapping[str, Scan]):
 
     def __init__(self, paths: Sequence[str], scans: Iterable[Scan]) -> None:
         """Keeps what `scans` tells of each of `paths`, which differ from each other."""
-        self._rows = {path: row for row, path in enumerate(paths)}
-        self._paths = paths
+        self._paths = paths if isinstance(paths, Names) else Names(paths)
+        self._index = Index(self._paths)
         self._packed = bytearray(_PACKED.size * len(paths))
         self._flaws: dict[int, tuple[str, str]] = {}
         kinds: dict[tuple[str, str], int] = {}
@@ -190,10 +191,16 @@ class Scans(Mapping[str, Scan]):
         return iter(self._paths)
 
     def __contains__(self, path: object) -> bool:
-        return path in self._rows
+        return isinstance(path, str) and self._row(path) is not None
 
     def __getitem__(self, path: str) -> Scan:
-        return self.at(self._rows[path])
+        row = self._row(path)
+        if row is None:
+            raise KeyError(path)
+        return self.at(row)
+
+    def _row(self, path: str) -> int | None:
+        return next((row for row in self._index.rows(path) if self._paths[row] == path), None)
 
     def at(self, row: int) -> Scan:
         """The scan of the file of that number."""

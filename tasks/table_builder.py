@@ -57,7 +57,7 @@ class StoredTables:
         objects = _frame(self._file.read("objects", chunks), OBJECTS)
         objects["label"] = self._labels[objects["label"]]
         if self._splits:
-            images["split"] = images["image_id"].map(self._splits).fillna("")
+            images["split"] = [self._splits.get(name, "") for name in images["image_id"]]
         group = images["hash"]
         images["group"] = group.map(lambda digest: self.groups.get(digest, digest)) if self.groups else group
         return Tables(images, objects, self.classes)

@@ -133,7 +133,7 @@ class Format(Protocol):
     def detect(self, root: Path) -> str | None:
         """None where the folder is of this format, otherwise the first requirement that it does not meet."""
 
-    def image_files(self, root: Path) -> list[str]:
+    def image_files(self, root: Path) -> Sequence[str]:
         """The image files, relative to `root`."""
 
     def read(self, root: Path, scans: Mapping[str, Scan]) -> Reading:

@@ -6,6 +6,7 @@ files lie. ImageSets/Main names the splits, or else folders do. Polygons, where 
 i-th object of the XML, 0 the background, 255 void. `masks` reads SegmentationClass.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,7 @@ from tasks.formats._voc_layout import MASKS, Layout, Pictures, lists, look, read
 from tasks.formats._voc_masks import MisfitError, objects_of, paint
 from tasks.formats._voc_xml import MAX_BYTES, ORIGIN, Annotation, parse, to_xml
 from tasks.masks import MaskDefect, encode, read_values
+from tasks.names import Names
 from tasks.parallel import parallel
 from tasks.scan import Scan
 from tasks.table_builder import TableBuilder
@@ -44,7 +46,7 @@ def detect(root: Path) -> str | None:
     return None if layout.images else "no image in JPEGImages/, in images/ or beside the annotations"
 
 
-def image_files(root: Path) -> list[str]:
+def image_files(root: Path) -> Sequence[str]:
     """The image files, relative to `root`; the kit's masks are none."""
     return look(root).images
 
@@ -59,20 +61,23 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
     """
     layout = look(root)
     pictures = Pictures(scans, layout)
-    jobs = _jobs(layout, pictures, scans)
     builder = TableBuilder()
     findings: list[Finding] = list(pictures.ambiguous())
     boxes, at_0, first = 0, 0, ("", 0, "")
-    annotated: dict[str, str] = {}
-    used: list[str] = []
-    notes = parallel(partial(_read_one, str(root), origin), jobs, "validate", "annotations")
-    for (name, *_), (note, masks) in zip(jobs, notes, strict=True):
-        scan = pictures.of(name, note)
+    annotated = array("i", [-1]) * len(pictures.names)  # the number of each image's annotation
+    used = Names()
+    notes = _notes(root, origin, layout, pictures, scans)
+    for number, (name, (note, masks)) in enumerate(zip(layout.annotations, notes, strict=True)):
+        row = pictures.of(name, note)
+        scan = None if row is None else scans[pictures.names[row]]
         image_id = scan.image_id if scan else ""
-        if scan is not None and annotated.setdefault(scan.path, name) != name:
-            got = f"{scan.path}, annotated in {annotated[scan.path]} too"
+        if row is not None and annotated[row] >= 0:
+            got = f"{pictures.names[row]}, annotated in {layout.annotations[annotated[row]]} too"
             findings.append(finding("voc.annotated_twice", got, name, image_id=image_id))
-        elif note.problem is not None:
+            continue
+        if row is not None:
+            annotated[row] = number
+        if note.problem is not None:
             findings.append(replace(note.problem, image_id=image_id))
         elif scan is None:
             findings.append(finding("image.missing", f"filename {note.filename!r}", name))
@@ -91,7 +96,9 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
                     first = first if at_0 else (name, line, image_id)
                     at_0 += 1
     findings += [
-        finding("annotation.missing", "no XML", name, image_id=without_suffix(name)) for name in scans if name not in annotated
+        finding("annotation.missing", "no XML", name, image_id=without_suffix(name))
+        for name, number in zip(pictures.names, annotated, strict=True)
+        if number < 0
     ]
     splits, problems = _splits(root, layout, used)
     if at_0:
@@ -145,21 +152,28 @@ def _head(path: Path) -> bytes:
         return b""
 
 
+def _notes(root: Path, origin: int, layout: Layout, pictures: Pictures, scans: Mapping[str, Scan]) -> Iterator[_Note]:
+    """What each annotation says, with the masks of its objects where there are such."""
+    if layout.instances:
+        jobs = _jobs(layout, pictures, scans)
+        return parallel(partial(_read_with_mask, str(root), origin), jobs, "validate", "annotations")
+    return parallel(partial(_read_alone, str(root), origin), layout.annotations, "validate", "annotations")
+
+
 def _jobs(layout: Layout, pictures: Pictures, scans: Mapping[str, Scan]) -> list[_Job]:
     """The annotations, with the masks of their objects where their images can be used."""
     masks = {layout.key(name): name for name in layout.instances}
     jobs: list[_Job] = []
     for name in layout.annotations:
-        mask = masks.get(layout.key(name), "") if masks else ""
-        own = (scans[each] for each in pictures.own(name)) if mask else ()
+        mask = masks.get(layout.key(name), "")
+        own = (scans[pictures.names[row]] for row in pictures.own(name)) if mask else ()
         scan = next((scan for scan in own if not scan.code), None)
         jobs.append((name, mask, (scan.width, scan.height), scan.orientation) if scan else (name, "", (0, 0), 1))
     return jobs
 
 
-def _read_one(root: str, origin: int, job: _Job) -> _Note:
-    """Reads an annotation and the masks of its objects."""
-    name, mask, size, orientation = job
+def _read_alone(root: str, origin: int, name: str) -> _Note:
+    """Reads an annotation."""
     try:
         with open(f"{root}/{name}", "rb", buffering=0) as file:  # twice as fast as Path's
             data = file.read(_FIRST_BYTES)
@@ -167,7 +181,13 @@ def _read_one(root: str, origin: int, job: _Job) -> _Note:
                 data += file.read(MAX_BYTES)
     except OSError as error:
         return Annotation(problem=finding("xml.malformed", error.strerror or "cannot be opened", name)), {}
-    note = parse(data, name, origin)
+    return parse(data, name, origin), {}
+
+
+def _read_with_mask(root: str, origin: int, job: _Job) -> _Note:
+    """Reads an annotation and the masks of its objects."""
+    name, mask, size, orientation = job
+    note, _ = _read_alone(root, origin, name)
     if not mask or note.findings or note.problem is not None:  # an object that could not be read has a number, too
         return note, {}
     try:

@@ -56,14 +56,16 @@ class _Dataset(NamedTuple):
 
 def detect(root: Path) -> str | None:
     """None where `root` is of this format, otherwise the first requirement that it does not meet."""
-    dataset = _look(root)
-    if not dataset.labels:
-        return "no folder with images"
-    labels = [label for label in dataset.labels.values() if label]
+    top = base(root)
+    texts = frozenset(name for name in walk(top, top) if name.endswith(".txt"))
+    has_label = any(label for _, label in _labels_of(_pictures(top), texts))  # those of other formats take little memory
+    labels = [label for label in _look(root).labels.values() if label] if has_label else []
     if not labels:
-        first = next(iter(dataset.labels))
+        first = next(_pictures(top), None)
+        if first is None:
+            return "no folder with images"
         return f"{first}: no label {' or '.join(_label_names(first))}, and none for another image"
-    looks = [looks_like_labels(dataset.top / name) for name in labels[:_LOOKS]]
+    looks = [looks_like_labels(top / name) for name in labels[:_LOOKS]]
     if False in looks and True not in looks:
         return f"{labels[looks.index(False)]}: its first line is no `class x y width height` in numbers"
     return None
@@ -150,7 +152,11 @@ def _look(root: Path) -> _Dataset:
         ]
         pictures = chosen or pictures
     prefix = "" if top == root else f"{top.relative_to(root).as_posix()}/"
-    return _Dataset(top, prefix, files, described, _labels_of(pictures, files))
+    return _Dataset(top, prefix, files, described, dict(_labels_of(pictures, files)))
+
+
+def _pictures(top: Path) -> Iterator[str]:
+    return (name for name in walk(top, top) if name[name.rfind(".") :].lower() in SUFFIXES)
 
 
 def _label_name(image: str) -> str:
@@ -170,19 +176,17 @@ def _label_folders(images: str) -> list[str]:
     return list(dict.fromkeys([*(f"/{each}/".join(parted)[1:] for each in _FOLDERS), images]))
 
 
-def _labels_of(images: Iterable[str], files: frozenset[str]) -> dict[str, str]:
-    """The label of each image, or the empty string."""
+def _labels_of(images: Iterable[str], files: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Each image with its label, or the empty string."""
     filled = {name[: name.rfind("/") + 1] for name in files if name.endswith(".txt")}
     places: dict[str, list[str]] = {}
-    labels: dict[str, str] = {}
     for image in images:
         start, end = image.rfind("/") + 1, image.rfind(".")
         folder = image[:start]
         if folder not in places:
             places[folder] = [each for each in _label_folders(folder) if each in filled]
         candidates = (f"{each}{image[start:end]}.txt" for each in places[folder])
-        labels[image] = next((name for name in candidates if name in files), "")
-    return labels
+        yield image, next((name for name in candidates if name in files), "")
 
 
 def _missing(dataset: _Dataset) -> Iterator[Finding]:
