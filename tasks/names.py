@@ -3,6 +3,7 @@
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import overload
 
 import numpy as np
@@ -32,11 +33,14 @@ class Names(Sequence[str]):
     def __getitem__(self, place: int | slice) -> str | list[str]:
         if isinstance(place, slice):
             return [self[each] for each in range(*place.indices(len(self)))]
-        row = range(len(self))[place]
+        row = place if place >= 0 else place + len(self)
         return self._text[self._ends[row] : self._ends[row + 1]].decode()
 
     def __iter__(self) -> Iterator[str]:
-        return (self[row] for row in range(len(self)))
+        start = 0
+        for end in islice(self._ends, 1, None):
+            yield self._text[start:end].decode()
+            start = end
 
 
 class Index:
@@ -58,7 +62,6 @@ class Index:
 
     def shared(self) -> list[int]:
         """The rows that may not be the only ones with their text, in order."""
-        hashes = np.frombuffer(self._hashes, np.int64)
-        equal = np.append(hashes[1:] == hashes[:-1], False)
-        is_shared = equal | np.roll(equal, 1)
-        return sorted(np.frombuffer(self._rows, np.uint32)[is_shared].tolist())
+        hashes, rows = np.frombuffer(self._hashes, np.int64), np.frombuffer(self._rows, np.uint32)
+        is_next = hashes[1:] == hashes[:-1]
+        return sorted({*rows[1:][is_next].tolist(), *rows[:-1][is_next].tolist()})

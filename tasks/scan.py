@@ -204,14 +204,15 @@ class Scans(Mapping[str, Scan]):
 
     def at(self, row: int) -> Scan:
         """The scan of the file of that number."""
-        _, width, height, orientation, kind, frames, bits, transparent, has_digest, digest, has_look, look, *measures = (
-            _PACKED.unpack_from(self._packed, row * _PACKED.size)
-        )
+        (
+            _, width, height, orientation, kind, frames, bits, transparent, has_digest, digest, has_look, look,
+            brightness, sharpness, darkest, lightest, contrast,
+        ) = _PACKED.unpack_from(self._packed, row * _PACKED.size)  # fmt: skip
         kind, mode = self._kinds[kind]
         code, got = self._flaws.get(row, ("", ""))
         return Scan(
             self._paths[row], width, height, orientation, kind, mode, frames, bits, digest.hex() if has_digest else "", code,
-            got, look if has_look else b"", **dict(zip(_MEASURES, measures, strict=True)), transparent=transparent,
+            got, look if has_look else b"", brightness, sharpness, darkest, lightest, contrast, transparent,
         )  # fmt: skip
 
 
@@ -231,7 +232,8 @@ def scan(root: Path, names: Sequence[str], max_pixels: int, *, decode: bool = Tr
 def scan_file(root: Path, name: str, *, max_pixels: int, decode: bool) -> Scan:
     """Scans one file; see `scan`."""
     try:
-        data = (root / name).read_bytes()
+        with open(f"{root}/{name}", "rb", buffering=0) as file:  # twice as fast as Path's
+            data = file.readall()
     except OSError as error:
         return Scan(name, code="image.unreadable", got=error.strerror or "cannot be opened")
     if not data:
@@ -384,9 +386,10 @@ def sharpness_of(grey: NDArray[np.uint8]) -> float:
     laplacian += middle[2::2, 1:-1]
     laplacian += rows[:, :-2]
     laplacian += rows[:, 2:]
-    laplacian -= rows[:, 1:-1] << 2
+    rows <<= 2
+    laplacian -= rows[:, 1:-1]
     values = laplacian.astype(np.float32).ravel()
-    return float(np.dot(values, values)) / len(values) - float(values.mean()) ** 2
+    return float(np.dot(values, values)) / len(values) - (float(values.sum()) / len(values)) ** 2
 
 
 def _kind_of(data: bytes) -> str:

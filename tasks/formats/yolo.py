@@ -21,6 +21,7 @@ from tasks.findings import Finding, finding
 from tasks.formats import SPLIT_FOLDERS, Item, Reading, base, place
 from tasks.formats._yolo_data import MAX_CLASSES, NAME_FILES, Description, describe, parents
 from tasks.formats._yolo_labels import BOM, TOLD, looks_like_labels, parse, to_lines
+from tasks.names import Names
 from tasks.parallel import parallel
 from tasks.scan import SUFFIXES, Scan, walk
 from tasks.table_builder import TableBuilder
@@ -57,14 +58,18 @@ class _Dataset(NamedTuple):
 def detect(root: Path) -> str | None:
     """None where `root` is of this format, otherwise the first requirement that it does not meet."""
     top = base(root)
-    texts = frozenset(name for name in walk(top, top) if name.endswith(".txt"))
-    has_label = any(label for _, label in _labels_of(_pictures(top), texts))  # those of other formats take little memory
+    pictures, texts = Names(), set()
+    for name in walk(top, top):  # of a dataset in another format little is kept
+        if name.endswith(".txt"):
+            texts.add(name)
+        elif _is_picture(name):
+            pictures.append(name)
+    has_label = any(label for _, label in _labels_of(pictures, frozenset(texts)))
     labels = [label for label in _look(root).labels.values() if label] if has_label else []
     if not labels:
-        first = next(_pictures(top), None)
-        if first is None:
+        if not pictures:
             return "no folder with images"
-        return f"{first}: no label {' or '.join(_label_names(first))}, and none for another image"
+        return f"{pictures[0]}: no label {' or '.join(_label_names(pictures[0]))}, and none for another image"
     looks = [looks_like_labels(top / name) for name in labels[:_LOOKS]]
     if False in looks and True not in looks:
         return f"{labels[looks.index(False)]}: its first line is no `class x y width height` in numbers"
@@ -144,7 +149,7 @@ def _look(root: Path) -> _Dataset:
     top = base(root)
     files = frozenset(walk(top, top))
     described = describe(top, files)
-    pictures = sorted(name for name in files if name[name.rfind(".") :].lower() in SUFFIXES)
+    pictures = sorted(filter(_is_picture, files))
     if not described.lists:
         folders = described.folders
         chosen = [
@@ -155,8 +160,8 @@ def _look(root: Path) -> _Dataset:
     return _Dataset(top, prefix, files, described, dict(_labels_of(pictures, files)))
 
 
-def _pictures(top: Path) -> Iterator[str]:
-    return (name for name in walk(top, top) if name[name.rfind(".") :].lower() in SUFFIXES)
+def _is_picture(name: str) -> bool:
+    return name[name.rfind(".") :].lower() in SUFFIXES
 
 
 def _label_name(image: str) -> str:
