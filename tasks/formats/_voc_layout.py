@@ -5,7 +5,7 @@ its image; all of that stands also in folders of splits, or around them. What be
 of the outermost of these folders: `train/Annotations/1.xml` and `train/JPEGImages/1.jpg`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -167,13 +167,16 @@ def lists(top: Path, folder: str = "Main") -> list[tuple[str, Path]]:
     return [(split, path) for split, path in found if path.is_file()]
 
 
-def read_splits(top: Path, root: Path, images: Mapping[str, str], folder: str = "Main") -> tuple[dict[str, str], list[Finding]]:
+def read_splits(
+    top: Path, root: Path, find: Callable[[str], str | None], images: Iterable[str], folder: str = "Main"
+) -> tuple[dict[str, str], list[Finding]]:
     """The split of each image_id by ImageSets, and what is wrong with its lists.
 
     Args:
         top: The folder of the kit.
         root: What names in findings are relative to.
-        images: The image of each name that a list may have.
+        find: The image of a name that a list may have.
+        images: All images.
         folder: In ImageSets: `Main` or `Segmentation`.
     """
     splits: dict[str, str] = {}
@@ -184,16 +187,16 @@ def read_splits(top: Path, root: Path, images: Mapping[str, str], folder: str = 
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             if not line.split():
                 continue
-            entry = _entry(line, images)
-            image_id = without_suffix(images[entry]) if entry in images else None
-            if image_id is None:
+            entry, image = _entry(line, find)
+            image_id = "" if image is None else without_suffix(image)
+            if image is None:
                 findings.append(finding("split.unknown_image", entry, name, number))
             elif image_id in splits:
                 findings.append(finding("split.twice", f"{entry} in {splits[image_id]} and {split}", name, number, image_id))
             else:
                 splits[image_id] = split
     if listed:
-        findings += unlisted(dict.fromkeys(images.values()), splits, "in no split file")
+        findings += unlisted(images, splits, "in no split file")
     return splits, findings
 
 
@@ -210,12 +213,12 @@ def without_suffix(name: str) -> str:
     return name[: name.rfind(".")]
 
 
-def _entry(line: str, names: Mapping[str, str]) -> str:
-    """The name in a line of a list: names may have spaces, and a class's lists say 1, -1 or 0 after them."""
+def _entry(line: str, find: Callable[[str], str | None]) -> tuple[str, str | None]:
+    """The name in a line of a list, and its image: names may have spaces, and a class's lists say 1, -1 or 0 after them."""
     whole = line.strip()
     name, *flag = whole.rsplit(None, 1)
-    if line in names:
-        return line
-    if whole in names:
-        return whole
-    return name if flag in (["1"], ["-1"], ["0"]) and name in names else whole.split()[0]
+    for entry in (line, whole, *([name] if flag in (["1"], ["-1"], ["0"]) else [])):
+        if (image := find(entry)) is not None:
+            return entry, image
+    first = whole.split()[0]
+    return first, find(first)

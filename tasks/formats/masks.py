@@ -109,7 +109,7 @@ def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
     if path is None:
         named = _names_of(seen)
         findings.append(finding("mask.no_class_file", f"the values {_text(named.values)}"))
-    splits, problems = read_splits(top, root, stems, "Segmentation")
+    splits, problems = read_splits(top, root, stems.get, stems.values(), "Segmentation")
     ignored = [name for name in named.names if name.lower() in IGNORED]
     tables = builder.tables(named.names, splits, ignored)
     tables.classes["value"] = list(named.values)

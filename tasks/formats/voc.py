@@ -20,7 +20,7 @@ from tasks.formats._voc_layout import MASKS, Layout, Pictures, lists, look, read
 from tasks.formats._voc_masks import MisfitError, objects_of, paint
 from tasks.formats._voc_xml import MAX_BYTES, ORIGIN, Annotation, parse, to_xml
 from tasks.masks import MaskDefect, encode, read_values
-from tasks.names import Names
+from tasks.names import Index, Names
 from tasks.parallel import parallel
 from tasks.scan import Scan
 from tasks.table_builder import TableBuilder
@@ -215,7 +215,19 @@ def _check_head(name: str, note: Annotation, scan: Scan) -> Iterator[Finding]:
 def _splits(root: Path, layout: Layout, images: Sequence[str]) -> tuple[dict[str, str], list[Finding]]:
     """The split of each image_id by ImageSets, else by the folders of `images`, and what is wrong with them."""
     if lists(layout.top):
-        names = {without_suffix(name).rpartition("/")[2]: name for name in images}
-        return read_splits(layout.top, root, names | {layout.key(name): name for name in images})
+        keys, stems = Index(map(layout.key, images)), Index(map(_stem, images))
+
+        def find(entry: str) -> str | None:
+            for index, text in ((keys, layout.key), (stems, _stem)):
+                found = [name for name in map(images.__getitem__, index.rows(entry)) if text(name) == entry]
+                if found:
+                    return found[-1]
+            return None
+
+        return read_splits(layout.top, root, find, images)
     splits = {without_suffix(name): split for name, split in layout.splits(images).items()}
     return splits, list(unlisted(images, splits, "in no folder of a split")) if splits else []
+
+
+def _stem(name: str) -> str:
+    return without_suffix(name).rpartition("/")[2]
