@@ -90,23 +90,22 @@ def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
     findings += [*_missing(dataset), *_orphans(dataset)]
     splits, told = _splits(dataset)
     findings += told
-    builder = TableBuilder()
-    owners: dict[str, Scan] = {}
+    accepted: list[str] = []
+    owners: dict[str, str] = {}
     labelled = {posixpath.dirname(name) for name, label in dataset.labels.items() if label}
     for name, label in dataset.labels.items():
         scan = scans[prefix + name]
         if scan.code or posixpath.dirname(name) not in labelled:
             continue
-        first = owners.setdefault(prefix + (label or _label_name(name)), scan)
-        if first is not scan:
-            findings.append(finding("image.ambiguous", f"{first.path}, {scan.path}", scan.path, image_id=scan.image_id))
+        first = owners.setdefault(label or _label_name(name), name)
+        if first != name:
+            findings.append(finding("image.ambiguous", f"{prefix}{first}, {scan.path}", scan.path, image_id=scan.image_id))
             continue
-        builder.add_image(scan, splits.get(name, ""))
+        accepted.append(name)
         if splits and name not in splits:
             findings.append(finding("split.unlisted", "in no split", scan.path, image_id=scan.image_id))
-    real = [prefix + label for label in dict.fromkeys(dataset.labels.values()) if label]
-    tasks = [(label, owners[label].width, owners[label].height) for label in real if label in owners]
-    classes, told = _fill(builder, root, described, tasks, owners)
+    builder = TableBuilder()
+    classes, told = _fill(builder, root, dataset, accepted, splits, scans)
     return Reading(builder.tables(classes), [*findings, *told])
 
 
@@ -266,24 +265,36 @@ def _read_list(dataset: _Dataset, name: str, split: str, splits: dict[str, str])
 
 
 def _fill(
-    builder: TableBuilder, root: Path, described: Description, tasks: Sequence[tuple[str, int, int]], owners: Mapping[str, Scan]
-) -> tuple[Sequence[str], list[Finding]]:
-    """Reads the labels into `builder`; the classes in the order of their ids, and what is wrong with the labels.
+    builder: TableBuilder, root: Path, dataset: _Dataset, accepted: Sequence[str], splits: Mapping[str, str],
+    scans: Mapping[str, Scan],
+) -> tuple[Sequence[str], list[Finding]]:  # fmt: skip
+    """Reads images and labels into `builder`; the classes in the order of their ids, and what is wrong with the labels.
 
     Args:
-        builder: Has their images.
+        builder: Has nothing.
         root: What names are relative to.
-        described: What the dataset says of itself.
-        tasks: Each label with the width and height of its image, in pixels.
-        owners: The image of each label.
+        dataset: What lies there.
+        accepted: Its images, each with a label of its own or none.
+        splits: The split of an image.
+        scans: Its images, by their names relative to the root.
     """
-    names = described.names
-    work = partial(parse, root, len(names) or MAX_CLASSES, described.keypoints)
+    names, prefix = dataset.described.names, dataset.prefix
+    work = partial(parse, root, len(names) or MAX_CLASSES, dataset.described.keypoints)
+    tasks: list[tuple[str, int, int]] = []
+    for name in accepted:
+        if dataset.labels[name]:
+            scan = scans[prefix + name]
+            tasks.append((prefix + dataset.labels[name], scan.width, scan.height))
     findings: list[Finding] = []
     kinds: Counter[bool] = Counter()
     ids: set[int] = set()
+    waiting = iter(accepted)
     for label in parallel(work, tasks, "validate", "labels"):
-        image_id = owners[label.name].image_id
+        image_id = ""
+        for name in waiting:  # those before it without label, and its own
+            image_id = builder.add_image(scans[prefix + name], splits.get(name, ""))
+            if dataset.labels[name]:
+                break
         for code, got, line, expected in label.problems:
             findings.append(finding(code, got, label.name, line, image_id, expected))
         outlined = [polygon is not None for _, _, polygon, _ in label.objects]
@@ -295,6 +306,8 @@ def _fill(
             ids.add(class_id)
             polygons = None if polygon is None else [polygon]
             builder.add_object(image_id, names[class_id] if names else str(class_id), box, label.name, line, polygons=polygons)
+    for name in waiting:
+        builder.add_image(scans[prefix + name], splits.get(name, ""))
     if len(kinds) > 1 and not any(item.code == "yolo.mixed" for item in findings):
         findings.append(finding("yolo.mixed", f"{kinds[False]} boxes and {kinds[True]} polygons"))
     return names or [str(number) for number in sorted(ids)], findings
