@@ -35,7 +35,8 @@ def run(path: Path, name: str, report: Path, *, decode: bool = True, voc_origin:
         print(f"{item.severity:<8} {item.code:<20} {item}")
     if len(found) > SHOWN:
         print(f"... and {len(found) - SHOWN} more")
+    images, objects, classes = tables.counts
     counts = findings.count(found)
-    print(f"{path}: {name}, {len(tables.images)} images, {len(tables.objects)} objects, {len(tables.classes)} classes")
+    print(f"{path}: {name}, {images} images, {objects} objects, {classes} classes")
     print(f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes: {report / 'findings.html'}")
     return 1 if counts["error"] else 0

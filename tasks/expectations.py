@@ -4,19 +4,21 @@ import logging
 import os
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tasks.copies import label_conflicts
 from tasks.duplicates import Duplicates
 from tasks.findings import Finding, finding
 from tasks.rules import EDGE_PX, EDGE_SHARE, FEW, FEW_IMAGES, IMBALANCE, RULES, TINY_PX
 from tasks.splits import keep_together
-from tasks.tables import BOX, SPLITS, Tables
+from tasks.tables import BOX, SPLITS, Chunked, Tables, select
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -66,6 +68,13 @@ OBJECT_RULES: Final = (
     Bound("box.edge", "beyond", most=0.0),
     Bound("object.duplicate", "repeats", most=0),
 )
+COPY_RULES: Final = (
+    Bound("image.duplicate", "repeats", most=0),
+    Bound("image.copy", "copies", most=0),
+    Bound("split.leak", "leaks", most=0),
+    Bound("split.copy", "copy_leaks", most=0),
+    Bound("class.conflict", "labels", most=1),
+)
 
 
 class Suite(NamedTuple):
@@ -82,37 +91,35 @@ class Suite(NamedTuple):
     tell: Callable[[str, pd.DataFrame], pd.Series]
 
 
-def check_tables(tables: Tables, duplicates: Duplicates, root: Path) -> list[Finding]:
+def check_tables(tables: Chunked, duplicates: Duplicates, root: Path) -> list[Finding]:
     """Runs every suite; a row that does not hold to an expectation is a finding. Compares the labels of copies.
 
-    Great Expectations, whose import takes seconds, is asked about the rules alone that a first look finds broken, and not
-    about notes.
+    Images and objects are looked at a chunk at a time; of all images there are only counts, and of those that look like
+    another one their rows. Great Expectations, whose import takes seconds, is asked about the rules alone that a first look
+    finds broken, and not about notes.
 
     Args:
         tables: What a format read, `images.group` filled.
         duplicates: Of the images.
         root: What their masks are relative to.
     """
-    images, objects = measure_images(tables, duplicates), measure_objects(tables)
+    found: list[Finding] = []
+    groups: list[NDArray[np.uint64]] = []
+    counts = Counts()
+    for chunk in tables.chunks():
+        found += _run("objects", Suite(measure_objects(chunk), OBJECT_RULES, _tell_object))
+        found += _run("images", Suite(measure_content(chunk), [Bound("object.none", "objects", least=1)], _got))
+        groups.append(pd.util.hash_array(chunk.images["group"].to_numpy(object)))
+        counts.add(chunk)
+    alike = _alike(tables, duplicates, np.concatenate(groups))
+    images = measure_images(alike, duplicates)
     suites = {
-        "objects": Suite(objects, OBJECT_RULES, _tell_object),
-        "images": Suite(
-            images,
-            [
-                Bound("image.duplicate", "repeats", most=0),
-                Bound("image.copy", "copies", most=0),
-                Bound("split.leak", "leaks", most=0),
-                Bound("split.copy", "copy_leaks", most=0),
-                Bound("class.conflict", "labels", most=1),
-                Bound("object.none", "objects", least=1),
-            ],
-            _tell_image,
-        ),
+        "copies": Suite(images, COPY_RULES, _tell_image),
         "groups": Suite(
             measure_groups(images), [Bound("image.near", "within", most=0), Bound("split.near", "across", most=0)], _got
         ),
         "classes": Suite(
-            measure_classes(tables),
+            measure_classes(tables.classes, counts),
             [
                 Bound("class.few", "objects", least=FEW),
                 Bound("class.imbalance", "ratio", most=IMBALANCE),
@@ -121,18 +128,59 @@ def check_tables(tables: Tables, duplicates: Duplicates, root: Path) -> list[Fin
             _tell_class,
         ),
         "classes of splits": Suite(
-            measure_classes_of_splits(tables),
+            measure_classes_of_splits(tables.classes, counts),
             [Bound("class.not_in_train", "trained", least=1), Bound("class.not_in_split", "measured", least=1)],
             _got,
         ),
         "splits": Suite(
-            measure_splits(tables),
+            measure_splits(counts),
             [Bound("split.empty", "images", least=1), Bound("split.few", "some", least=FEW_IMAGES)],
             _got,
         ),
     }
-    found = [item for name, suite in suites.items() for item in _run(name, suite)]
-    return found + label_conflicts(images, objects, tables.classes, root)
+    found += (item for name, suite in suites.items() for item in _run(name, suite))
+    return found + label_conflicts(images, measure_objects(alike), tables.classes, root)
+
+
+class Counts:
+    """What is counted of all chunks.
+
+    Attributes:
+        images: How many there are of each split; empty for none.
+        objects: How many there are of each label in each split.
+    """
+
+    def __init__(self) -> None:
+        self.images: Counter[str] = Counter()
+        self.objects: Counter[tuple[int, str]] = Counter()
+
+    def add(self, tables: Tables) -> None:
+        """Adds the counts of a chunk."""
+        self.images.update(tables.images["split"].value_counts().to_dict())
+        split_of = tables.images.set_index("image_id")["split"]
+        labels = tables.objects["label"]
+        self.objects.update(labels.groupby([labels, tables.objects["image_id"].map(split_of)]).size().to_dict())
+
+    def by_label(self) -> pd.DataFrame:
+        """Objects, int64, of each label (row) in each split (column)."""
+        if not self.objects:
+            return pd.DataFrame(index=pd.Index([], dtype="int32"))
+        return pd.Series(self.objects).unstack(fill_value=0).sort_index()
+
+
+def _alike(tables: Chunked, duplicates: Duplicates, groups: NDArray[np.uint64]) -> Tables:
+    """The images that may be another's duplicates: of a group of several, by the hashes of the groups uint64 (N,)."""
+    groups.sort()
+    shared = groups[1:][groups[1:] == groups[:-1]]
+    if not len(shared) and not duplicates.same:
+        first = next(tables.chunks())
+        return Tables(first.images.iloc[:0], first.objects.iloc[:0], tables.classes)
+
+    def is_alike(images: pd.DataFrame) -> pd.Series:
+        hashes = pd.util.hash_array(images["group"].to_numpy(object))
+        return pd.Series(np.isin(hashes, shared), images.index) | images["hash"].isin(list(duplicates.same))
+
+    return select(tables, is_alike)
 
 
 def box_errors(tables: Tables) -> list[Finding]:
@@ -161,7 +209,9 @@ def measure_objects(tables: Tables) -> pd.DataFrame:
 
 
 def measure_images(tables: Tables, duplicates: Duplicates) -> pd.DataFrame:
-    """The table `images` with what its rules look at; `same` is shared by files of the same picture, all hashes are numbers."""
+    """The table `images` with what rules of copies look at; `same` is shared by files of the same picture, all hashes are
+    numbers.
+    """
     frame = tables.images.sort_values("image_id").reset_index(drop=True)
     frame["same"] = frame["hash"].map(lambda digest: duplicates.same.get(digest, digest)) if duplicates.same else frame["hash"]
     for column in ("hash", "same", "group"):  # as text they are most of the table
@@ -180,10 +230,16 @@ def measure_images(tables: Tables, duplicates: Duplicates) -> pd.DataFrame:
     whole = tables.objects[tables.objects["xmin"].isna()].merge(alike, on="image_id").sort_values("label")
     named = whole.groupby(["same", "image_id"])["label"].agg(lambda labels: " ".join(map(str, labels))).reset_index()
     frame["labels"] = frame["same"].map(named.groupby("same")["label"].nunique())
-    counts = frame["image_id"].map(tables.objects["image_id"].value_counts()).fillna(0)
-    frame["objects"] = counts.where(frame["mask"].isna())
     frame["file"], frame["line"] = frame["path"], 0
     return frame
+
+
+def measure_content(tables: Tables) -> pd.DataFrame:
+    """The images with the number of their objects; null where a mask tells what they show."""
+    frame = tables.images[["image_id", "path"]].rename(columns={"path": "file"})
+    counts = frame["image_id"].map(tables.objects["image_id"].value_counts()).fillna(0)
+    frame["objects"] = counts.where(tables.images["mask"].isna())
+    return frame.assign(line=0, got="no object")
 
 
 def measure_groups(images: pd.DataFrame) -> pd.DataFrame:
@@ -202,11 +258,11 @@ def measure_groups(images: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["file", "line", "image_id", "within", "across", "got"])
 
 
-def measure_classes(tables: Tables) -> pd.DataFrame:
+def measure_classes(classes: pd.DataFrame, counts: Counts) -> pd.DataFrame:
     """The table `classes` with the number of objects of each; null where classes are told by masks alone, or not learnt."""
-    frame = tables.classes.reset_index(drop=True)
-    counts = frame["id"].map(tables.objects["label"].value_counts()).fillna(0).astype("float64")
-    frame["objects"] = counts.where(~frame["ignore"].astype(bool) & (not tables.objects.empty))
+    frame = classes.reset_index(drop=True)
+    objects = frame["id"].map(counts.by_label().sum(axis=1)).fillna(0).astype("float64")
+    frame["objects"] = objects.where(~frame["ignore"].astype(bool) & bool(counts.objects))
     frame["ratio"] = frame["objects"].max() / frame["objects"].where(frame["objects"] >= FEW)
     frame["ratio"] = frame["ratio"].where(frame["ratio"] == frame["ratio"].max())
     frame["most"] = frame.loc[frame["objects"].idxmax(), "name"] if frame["objects"].notna().any() else ""
@@ -217,17 +273,15 @@ def measure_classes(tables: Tables) -> pd.DataFrame:
     return frame
 
 
-def measure_classes_of_splits(tables: Tables) -> pd.DataFrame:
+def measure_classes_of_splits(classes: pd.DataFrame, counts: Counts) -> pd.DataFrame:
     """Each class in each of the dataset's own splits, with the number of its objects there."""
-    splits = [split for split in SPLITS if (tables.images["split"] == split).any()]
-    if "train" not in splits or tables.objects.empty:
+    splits = [split for split in SPLITS if counts.images[split]]
+    if "train" not in splits or not counts.objects:
         return pd.DataFrame()
-    split_of = tables.objects["image_id"].map(tables.images.set_index("image_id")["split"])
-    counts = tables.objects.groupby([tables.objects["label"], split_of]).size().unstack(fill_value=0)
-    counts = counts.reindex(columns=splits, fill_value=0)
-    names = tables.classes[~tables.classes["ignore"].astype(bool)].set_index("id")["name"]
-    counts = counts[counts.index.isin(names.index)]
-    frame = counts.melt(ignore_index=False, var_name="split", value_name="objects").reset_index()
+    objects = counts.by_label().reindex(columns=splits, fill_value=0).rename_axis(index="label")
+    names = classes[~classes["ignore"].astype(bool)].set_index("id")["name"]
+    objects = objects[objects.index.isin(names.index)]
+    frame = objects.melt(ignore_index=False, var_name="split", value_name="objects").reset_index()
     total = frame.groupby("label")["objects"].transform("sum")
     frame["trained"] = frame["objects"].where((frame["split"] == "train") & (total > 0))
     frame["measured"] = frame["objects"].where((frame["split"] != "train") & (total >= FEW))
@@ -235,12 +289,11 @@ def measure_classes_of_splits(tables: Tables) -> pd.DataFrame:
     return frame.assign(file="", line=0, image_id="")
 
 
-def measure_splits(tables: Tables) -> pd.DataFrame:
+def measure_splits(counts: Counts) -> pd.DataFrame:
     """The dataset's own splits, if it has any, with the number of images of each."""
-    counts = tables.images["split"].value_counts().reindex(list(SPLITS), fill_value=0)
-    if not counts.any():
+    if not any(counts.images[split] for split in SPLITS):
         return pd.DataFrame()
-    frame = pd.DataFrame({"split": counts.index, "images": counts.to_numpy()})
+    frame = pd.DataFrame({"split": SPLITS, "images": [counts.images[split] for split in SPLITS]})
     frame["some"] = frame["images"].where(frame["images"] > 0)
     frame["got"] = frame["split"] + " with " + frame["images"].astype(str) + " images"
     return frame.assign(file="", line=0, image_id="")
@@ -259,7 +312,6 @@ def _tell_image(code: str, rows: pd.DataFrame) -> pd.Series:
         "split.leak": "in " + rows["split"] + ", the same file as one in " + rows["hash home"],
         "split.copy": "in " + rows["split"] + ", the same picture as one in " + rows["same home"],
         "class.conflict": "the same picture, labelled in " + rows["labels"].astype("Int64").astype(str) + " ways",
-        "object.none": pd.Series("no object", index=rows.index),
     }
     return told[code]
 

@@ -4,10 +4,10 @@ import html
 import io
 import warnings
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pandas as pd
 from PIL import Image, ImageDraw
@@ -18,10 +18,11 @@ from tasks.findings import SEVERITIES, Finding, count, ordered
 from tasks.page import document
 from tasks.rules import RULES
 from tasks.scan import SUFFIXES
-from tasks.tables import BOX, Tables
+from tasks.tables import BOX, Chunked, Tables, select
 
 ROWS_SHOWN: Final = 100  # of one rule; findings.json and findings.parquet hold all
 PICTURES_SHOWN: Final = 6  # of one rule
+TRIED: Final = 4 * PICTURES_SHOWN  # of one rule: not each can be shown
 REASONS_SHOWN: Final = 3  # of one sample that was set aside
 SIDE_PX: Final = 160  # of a picture
 ENLARGED: Final = 5  # times, at most: an image of a few pixels stays small
@@ -47,6 +48,14 @@ class Source:
     """
 
     root: Path
+    tables: Chunked
+    max_pixels: int
+
+
+class _Shown(NamedTuple):
+    """A source with the tables of those images alone that may be shown."""
+
+    root: Path
     tables: Tables
     max_pixels: int
 
@@ -68,10 +77,10 @@ def _page(findings: Sequence[Finding], quarantined: Sequence[str], source: Sourc
     groups: dict[str, list[Finding]] = {}
     for item in findings:
         groups.setdefault(item.code, []).append(item)
-    tables = source.tables
-    sizes = ((len(tables.images), "image"), (len(tables.objects), "object"), (len(tables.classes), "class"))
+    sizes = zip(source.tables.counts, ("image", "object", "class"), strict=True)
     about = ", ".join(_many(number, noun) for number, noun in sizes)
-    body = "".join(_section(code, items, source) for code, items in groups.items())
+    shown = _Shown(source.root, _shown(groups, source.tables), source.max_pixels)
+    body = "".join(_section(code, items, shown) for code, items in groups.items())
     return document(
         "Findings",
         f'<p class="about">{about} were read.</p>'
@@ -123,7 +132,20 @@ def _overview(groups: dict[str, list[Finding]]) -> str:
     return f'<div class="card">{_table(("severity", "rule", "expected", "findings"), rows)}</div>'
 
 
-def _section(code: str, items: Sequence[Finding], source: Source) -> str:
+def _shown(groups: Mapping[str, Sequence[Finding]], tables: Chunked) -> Tables:
+    """The images that the first findings of each rule are about, and those that are alike."""
+    names = {code: {item.image_id for item in items[:TRIED] if item.image_id} for code, items in groups.items()}
+    if not any(names.values()):
+        return select(tables, lambda images: images["image_id"].isin([]))
+    own = select(tables, lambda images: images["image_id"].isin(set().union(*names.values())))
+    alike = set().union(*(names[code] for code in names.keys() & _ALIKE))
+    if not alike:
+        return own
+    wanted = set(own.images.loc[own.images["image_id"].isin(alike), "group"])
+    return select(tables, lambda images: images["group"].isin(wanted) | images["image_id"].isin(own.images["image_id"]))
+
+
+def _section(code: str, items: Sequence[Finding], source: _Shown) -> str:
     differs = any(item.expected != RULES[code].expected for item in items)
     rows = "".join(
         f'<tr><td class="file">{html.escape(item.file or "the whole dataset")}{f":{item.line}" if item.line else ""}</td>'
@@ -168,10 +190,10 @@ def _set_aside(findings: Sequence[Finding], quarantined: Sequence[str]) -> str:
     )
 
 
-def _figures(code: str, items: Sequence[Finding], source: Source) -> Iterator[str]:
+def _figures(code: str, items: Sequence[Finding], source: _Shown) -> Iterator[str]:
     """Pictures of the first images that break a rule; of those that are alike, beside one another."""
     shown: set[str] = set()
-    for item in items[: 4 * PICTURES_SHOWN]:  # not each can be shown
+    for item in items[:TRIED]:
         for path, caption, boxes, size in _images_of(code, item, source):
             picture = b"" if len(shown) == PICTURES_SHOWN or caption in shown else _picture(source, path, boxes, size)
             if picture:
@@ -183,7 +205,7 @@ def _figures(code: str, items: Sequence[Finding], source: Source) -> Iterator[st
                 )
 
 
-def _images_of(code: str, item: Finding, source: Source) -> Iterator[tuple[str, str, list[list[float]], tuple[int, int]]]:
+def _images_of(code: str, item: Finding, source: _Shown) -> Iterator[tuple[str, str, list[list[float]], tuple[int, int]]]:
     """Path, caption, boxes xyxy in pixels and upright size of the images that a finding is about."""
     images, objects = source.tables.images, source.tables.objects
     rows = images[images["image_id"] == item.image_id] if item.image_id else images.iloc[:0]
@@ -203,7 +225,7 @@ def _images_of(code: str, item: Finding, source: Source) -> Iterator[tuple[str, 
         yield str(row.path), f"{caption} {item.got.partition(' (')[0]}" if boxes else caption, boxes, (row.width, row.height)
 
 
-def _picture(source: Source, path: str, boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> bytes:
+def _picture(source: _Shown, path: str, boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> bytes:
     """A JPEG of `SIDE_PX` at most on each side, upright, with boxes; empty where the image cannot be shown."""
     try:
         data = (source.root / path).read_bytes()

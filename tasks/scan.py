@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from sightline.errors import SightlineError
 from sightline.preprocess import BROKEN, FORMATS
+from tasks.names import Index, Names
 from tasks.parallel import parallel
 
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -41,10 +42,16 @@ MARGIN: Final = 2
 """Levels by which a cell must be brighter than the next, so that noise in even parts tells nothing."""
 CELL_PX: Final = 8
 """Side of the cells whose means tell how dark and how bright an image gets, in pixels."""
+UNEVEN: Final = 8.0
+"""Levels between cells that tell that an image shows something: its pixels need not be asked for their contrast."""
 _ESCAPED: Final = re.compile("[\udc80-\udcff]")  # what Python makes of bytes that are not UTF-8 (PEP 383)
 _ORIENTATION: Final = 0x0112  # EXIF 2.32, section 4.6.4
 _BITS_PER_SAMPLE: Final = 258  # TIFF 6.0, section 8
 _TURNED: Final = frozenset({5, 6, 7, 8})  # orientations that swap width and height
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 FILLING: Final = 16
 """Bytes that may stand between a JPEG's pixels and its end, as cameras fill them; more are left of pixels that went wrong."""
 _FILLING: Final = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
@@ -82,7 +89,8 @@ class Scan(NamedTuple):
         sharpness: Variance of their Laplacian; NaN where they were not decoded.
         darkest: The least mean of a cell of grey pixels, 0-255; NaN where they were not decoded.
         lightest: The greatest.
-        contrast: Between the darkest and the lightest grey pixel, 0-255; NaN where they were not decoded.
+        contrast: Between the darkest and the lightest grey pixel, 0-255, or cell where that is more than `UNEVEN`; NaN where
+            they were not decoded.
         transparent: Whether a pixel is not opaque.
     """
 
@@ -150,7 +158,7 @@ def has_images(folder: Path) -> bool:
 
 
 class Scans(Mapping[str, Scan]):
-    """Scans by path, in the order of the files. Each takes about 300 bytes, so that those of a million files fit.
+    """Scans by path, in the order of the files. Each takes about 150 bytes, so that those of a million files fit.
 
     Attributes:
         records: Structured array (N,) of `RECORD`, in the same order.
@@ -158,8 +166,8 @@ class Scans(Mapping[str, Scan]):
 
     def __init__(self, paths: Sequence[str], scans: Iterable[Scan]) -> None:
         """Keeps what `scans` tells of each of `paths`, which differ from each other."""
-        self._rows = {path: row for row, path in enumerate(paths)}
-        self._paths = paths
+        self._paths = paths if isinstance(paths, Names) else Names(paths)
+        self._index = Index(self._paths)
         self._packed = bytearray(_PACKED.size * len(paths))
         self._flaws: dict[int, tuple[str, str]] = {}
         kinds: dict[tuple[str, str], int] = {}
@@ -183,21 +191,28 @@ class Scans(Mapping[str, Scan]):
         return iter(self._paths)
 
     def __contains__(self, path: object) -> bool:
-        return path in self._rows
+        return isinstance(path, str) and self._row(path) is not None
 
     def __getitem__(self, path: str) -> Scan:
-        return self.at(self._rows[path])
+        row = self._row(path)
+        if row is None:
+            raise KeyError(path)
+        return self.at(row)
+
+    def _row(self, path: str) -> int | None:
+        return next((row for row in self._index.rows(path) if self._paths[row] == path), None)
 
     def at(self, row: int) -> Scan:
         """The scan of the file of that number."""
-        _, width, height, orientation, kind, frames, bits, transparent, has_digest, digest, has_look, look, *measures = (
-            _PACKED.unpack_from(self._packed, row * _PACKED.size)
-        )
+        (
+            _, width, height, orientation, kind, frames, bits, transparent, has_digest, digest, has_look, look,
+            brightness, sharpness, darkest, lightest, contrast,
+        ) = _PACKED.unpack_from(self._packed, row * _PACKED.size)  # fmt: skip
         kind, mode = self._kinds[kind]
         code, got = self._flaws.get(row, ("", ""))
         return Scan(
             self._paths[row], width, height, orientation, kind, mode, frames, bits, digest.hex() if has_digest else "", code,
-            got, look if has_look else b"", **dict(zip(_MEASURES, measures, strict=True)), transparent=transparent,
+            got, look if has_look else b"", brightness, sharpness, darkest, lightest, contrast, transparent,
         )  # fmt: skip
 
 
@@ -217,7 +232,8 @@ def scan(root: Path, names: Sequence[str], max_pixels: int, *, decode: bool = Tr
 def scan_file(root: Path, name: str, *, max_pixels: int, decode: bool) -> Scan:
     """Scans one file; see `scan`."""
     try:
-        data = (root / name).read_bytes()
+        with open(f"{root}/{name}", "rb", buffering=0) as file:  # twice as fast as Path's
+            data = file.readall()
     except OSError as error:
         return Scan(name, code="image.unreadable", got=error.strerror or "cannot be opened")
     if not data:
@@ -260,18 +276,33 @@ def _scan_bytes(found: Scan, data: bytes, max_pixels: int, decode: bool) -> Scan
         if grey is None:
             return found._replace(code=code, got=got)
         found = found._replace(transparent=_is_transparent(image, found.mode))
-    cells = grey
-    if min(grey.shape) >= CELL_PX:  # every fourth row tells as much, and is a quarter of the work
-        cells = np.asarray(Image.fromarray(grey[::4]).reduce((CELL_PX, CELL_PX // 4)))
-    seen = cells if min(cells.shape) >= 2 * LOOK else grey
+    picture = _cells(grey)
+    cells = np.asarray(picture)
+    darkest, lightest = float(cells.min()), float(cells.max())
+    contrast = lightest - darkest
+    if contrast <= UNEVEN:
+        contrast = float(grey.max()) - float(grey.min())
+    seen = picture if min(cells.shape) >= 2 * LOOK else Image.fromarray(grey)
     return found._replace(
         look=look_of(_upright(seen, found.orientation)),
         brightness=float(cells.mean()),
         sharpness=sharpness_of(grey),
-        darkest=float(cells.min()),
-        lightest=float(cells.max()),
-        contrast=float(grey.max()) - float(grey.min()),
+        darkest=darkest,
+        lightest=lightest,
+        contrast=contrast,
     )
+
+
+def _cells(grey: NDArray[np.uint8]) -> Image.Image:
+    """Means of the cells of uint8 (H, W), contiguous; the image itself where it is smaller than a cell.
+
+    Every fourth row tells as much, and is a quarter of the work.
+    """
+    height, width = grey.shape
+    if min(height, width) < CELL_PX:
+        return Image.fromarray(grey)
+    every_fourth = Image.frombuffer("L", (width, height // 4), grey, "raw", "L", 4 * width, 1)
+    return every_fourth.reduce((CELL_PX, CELL_PX // 4))
 
 
 def _bits(image: Image.Image, data: bytes) -> int:
@@ -318,31 +349,25 @@ def _is_transparent(image: Image.Image, mode: str) -> bool:
     return bool(np.asarray(image.getchannel("A")).min() < 255)
 
 
-def _upright(grey: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Applies an EXIF orientation to uint8 (H, W)."""
-    if orientation in _TURNED:
-        grey = grey.T
-    if orientation in (2, 3, 6, 7):
-        grey = grey[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        grey = grey[::-1]
-    return np.ascontiguousarray(grey)
+def _upright(grey: Image.Image, orientation: int) -> Image.Image:
+    """Applies an EXIF orientation."""
+    return grey.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else grey
 
 
-def look_of(grey: NDArray[np.uint8]) -> bytes:
+def look_of(grey: Image.Image) -> bytes:
     """256 bits: whether each cell of a 17x16 grid is brighter than the next to its right (a difference hash).
 
     Cells overlap (a triangle filter over the whole image), so that a crop or another size changes few bits.
 
     Args:
-        grey: uint8 (H, W), upright.
+        grey: Mode `L`, upright.
 
     Returns:
         32 bytes; none for an image of less than `LOOK_PX`.
     """
-    if min(grey.shape) < LOOK_PX:
+    if min(grey.size) < LOOK_PX:
         return b""
-    picture = Image.fromarray(grey).resize((LOOK + 1, LOOK), Image.Resampling.BILINEAR, reducing_gap=8.0)
+    picture = grey.resize((LOOK + 1, LOOK), Image.Resampling.BILINEAR, reducing_gap=8.0)
     grid = np.asarray(picture, np.int16)
     return np.packbits(grid[:, :-1] > grid[:, 1:] + MARGIN).tobytes()
 
@@ -353,16 +378,18 @@ def sharpness_of(grey: NDArray[np.uint8]) -> float:
     It is taken at every other row, which is half the work.
     """
     top, left = max(0, (grey.shape[0] - SHARP_PX) // 2), max(0, (grey.shape[1] - SHARP_PX) // 2)
-    middle = grey[top : top + SHARP_PX, left : left + SHARP_PX].astype(np.int16)
+    middle = grey[top : top + SHARP_PX, left : left + SHARP_PX]
     if min(middle.shape) < 3:
         return float("nan")
-    rows = middle[1:-1:2]
-    laplacian = middle[:-2:2, 1:-1] + middle[2::2, 1:-1]
+    rows = middle[1:-1:2].astype(np.int16)
+    laplacian = middle[:-2:2, 1:-1].astype(np.int16)
+    laplacian += middle[2::2, 1:-1]
     laplacian += rows[:, :-2]
     laplacian += rows[:, 2:]
-    laplacian -= rows[:, 1:-1] << 2
+    rows <<= 2
+    laplacian -= rows[:, 1:-1]
     values = laplacian.astype(np.float32).ravel()
-    return float(np.dot(values, values)) / len(values) - float(values.mean()) ** 2
+    return float(np.dot(values, values)) / len(values) - (float(values.sum()) / len(values)) ** 2
 
 
 def _kind_of(data: bytes) -> str:

@@ -3,10 +3,10 @@
 Boxes are xyxy in absolute pixels, 0-based and half-open: a box that covers an image of 640x480 is (0, 0, 640, 480).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import pandas as pd
@@ -51,8 +51,25 @@ VALUE: Final = pa.field("value", pa.int32())
 """A class's pixels in the masks of raw, as `tasks.masks` has values; `transform` takes this column and what is ignored away."""
 BOX: Final = ["xmin", "ymin", "xmax", "ymax"]
 SPLITS: Final = ("train", "val", "test")
+Box = tuple[float, float, float, float]
+Polygons = Sequence[Sequence[float]]
 Shape = Sequence[Sequence[float]] | str | None
 """An object's polygons, each x, y, x, y, ... in absolute pixels, or its mask's run-length code; None where it has neither."""
+
+
+class Chunked(Protocol):
+    """Tables that can be read some at a time."""
+
+    @property
+    def classes(self) -> pd.DataFrame:
+        """The table."""
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Of images, objects and classes."""
+
+    def chunks(self) -> "Iterator[Tables]":
+        """Some images at a time, each with all its objects; every chunk has all the classes."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,15 @@ class Tables:
     images: pd.DataFrame
     objects: pd.DataFrame
     classes: pd.DataFrame
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Of images, objects and classes."""
+        return len(self.images), len(self.objects), len(self.classes)
+
+    def chunks(self) -> "Iterator[Tables]":
+        """All of it at once."""
+        yield self
 
     @classmethod
     def read(cls, folder: Path) -> "Tables":
@@ -92,6 +118,18 @@ class Tables:
             columns = frame[schema.names]
             table = pa.Table.from_pandas(columns, schema=schema, preserve_index=False) if len(columns) else schema.empty_table()
             pq.write_table(table.replace_schema_metadata(None), folder / f"{name}.parquet", compression="zstd")
+
+
+def select(tables: Chunked, is_chosen: Callable[[pd.DataFrame], pd.Series]) -> Tables:
+    """The images that `is_chosen` says of a table `images`, bool (N,), with their objects."""
+    parts: list[Tables] = []
+    for chunk in tables.chunks():
+        images = chunk.images[is_chosen(chunk.images)]
+        if len(images) or not parts:
+            parts.append(Tables(images, chunk.objects[chunk.objects["image_id"].isin(images["image_id"])], tables.classes))
+    if len(parts) == 1:
+        return parts[0]
+    return Tables(pd.concat([part.images for part in parts]), pd.concat([part.objects for part in parts]), tables.classes)
 
 
 @dataclass(frozen=True)

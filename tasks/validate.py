@@ -14,6 +14,7 @@ from tasks.findings import Finding, finding
 from tasks.findings_page import Source, write_page
 from tasks.image_rules import check_foreign, check_images
 from tasks.provenance import write_provenance
+from tasks.table_builder import StoredTables
 from tasks.tables import Tables
 
 
@@ -39,9 +40,10 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
         AnswerIsNo: There are errors, and they are not to be set aside or concern the whole dataset.
     """
     dataset = config.dataset
-    name, tables, found = look_at(paths.raw, dataset.format, config.validate_.max_pixels, voc_origin=dataset.voc_origin)
+    name, stored, found = look_at(paths.raw, dataset.format, config.validate_.max_pixels, voc_origin=dataset.voc_origin)
+    tables = stored.read()
     errors = sorted(item for item in found if item.severity == "error")
-    source = Source(paths.raw, tables, config.validate_.max_pixels)
+    source = Source(paths.raw, stored, config.validate_.max_pixels)
     quarantined: list[str] = []
     if config.validate_.on_error == "quarantine":
         quarantined = sorted({item.sample for item in errors if item.sample})
@@ -67,16 +69,14 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
 
 def look_at(
     root: Path, name: str, max_pixels: int, *, decode: bool = True, voc_origin: int = 1
-) -> tuple[str, Tables, list[Finding]]:
+) -> tuple[str, StoredTables, list[Finding]]:
     """The name of the dataset's format, where it is `auto`, its tables, and all that is wrong with it."""
     name = formats.detect(root, name)
     module = formats.load(name)
     scans = scan.scan(root, module.image_files(root), max_pixels, decode=decode)
     reading = formats.read(name, root, scans, voc_origin)
     alike = duplicates.find(scans, root, max_pixels)
-    images = reading.tables.images
-    group = images["hash"].map(lambda digest: alike.near.get(digest, digest)) if alike.near else images["hash"]
-    tables = replace(reading.tables, images=images.assign(group=group))
+    tables = replace(reading.stored, groups=alike.near)
     found = [
         *reading.findings,
         *check_images(scans),

@@ -10,24 +10,21 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol, cast
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from sightline.errors import SightlineError
 from tasks import variants
 from tasks.findings import Finding
 from tasks.scan import SUFFIXES, Scan
-from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, SPLITS, Tables
+from tasks.table_builder import StoredTables
+from tasks.tables import BOX, SPLITS, Box, Polygons, Tables
 
-Box = tuple[float, float, float, float]
-Polygons = Sequence[Sequence[float]]
 NAN: Final = float("nan")
-_ROWS: Final = 4096  # that are packed at once
 NO_BOX: Final[Box] = (NAN, NAN, NAN, NAN)  # of an object that is the whole image's class
 SPLIT_FOLDERS: Final = {
     **{name: name for name in SPLITS},
@@ -115,8 +112,13 @@ class ItemObject:
 class Reading:
     """What a format read: the tables of the source as it is, and what is wrong with its annotations."""
 
-    tables: Tables
+    stored: StoredTables
     findings: list[Finding]
+
+    @cached_property
+    def tables(self) -> Tables:
+        """All of them in memory."""
+        return self.stored.read()
 
 
 class Format(Protocol):
@@ -131,7 +133,7 @@ class Format(Protocol):
     def detect(self, root: Path) -> str | None:
         """None where the folder is of this format, otherwise the first requirement that it does not meet."""
 
-    def image_files(self, root: Path) -> list[str]:
+    def image_files(self, root: Path) -> Sequence[str]:
         """The image files, relative to `root`."""
 
     def read(self, root: Path, scans: Mapping[str, Scan]) -> Reading:
@@ -143,81 +145,6 @@ class Format(Protocol):
         Raises:
             SightlineError: A sample holds what the format cannot.
         """
-
-
-class TableBuilder:
-    """Collects rows and makes the canonical tables; the rows are packed as they come, so that a million of them fit."""
-
-    def __init__(self) -> None:
-        self._images = _Rows(IMAGES)
-        self._objects = _Rows(OBJECTS)
-        self._codes: dict[str, int] = {}
-
-    def add_image(self, scan: Scan, split: str = "", mask: str = "", image_id: str = "") -> str:
-        """Adds an image; returns its image_id."""
-        image_id = image_id or scan.image_id
-        size = (scan.width, scan.height, scan.orientation)
-        self._images.add(image_id, "raw", scan.path, *size, split, scan.digest, scan.digest, mask or None)
-        return image_id
-
-    def add_object(
-        self, image_id: str, label: str, box: Box, file: str, line: int = 0, *,
-        polygons: Polygons | None = None, rle: str = "", iscrowd: bool = False, difficult: bool = False,
-        truncated: bool = False,
-    ) -> None:  # fmt: skip
-        """Adds an object of the class `label`; NaN in the box where it is the whole image's class."""
-        code = self._codes.setdefault(label, len(self._codes))
-        self._objects.add(image_id, code, *box, polygons or None, rle or None, iscrowd, difficult, truncated, file, line)
-
-    def tables(
-        self, classes: Iterable[str] = (), splits: Mapping[str, str] | None = None, ignore: Iterable[str] = ()
-    ) -> Tables:
-        """The tables.
-
-        Args:
-            classes: All classes in the order of their ids; the sorted names of those that objects have if not given.
-            splits: The split of an image_id, where it was not given with the image.
-            ignore: Classes that are not learnt.
-        """
-        names = list(classes) or sorted(self._codes)
-        ids = {name: number for number, name in enumerate(names)}
-        images, objects = self._images.frame(), self._objects.frame()
-        objects["label"] = np.array([ids[name] for name in self._codes], np.int32)[objects["label"]]
-        if splits:
-            images["split"] = images["image_id"].map(splits).fillna("")
-        left_out = set(ignore)
-        table = [{"id": number, "name": name, "ignore": name in left_out} for name, number in ids.items()]
-        return Tables(images, objects, pd.DataFrame(table, columns=CLASSES.names))
-
-
-class _Rows:
-    """Rows of a schema, packed by the thousand."""
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
-        self._rows: list[tuple[object, ...]] = []
-        self._batches: list[pa.RecordBatch] = []
-
-    def add(self, *values: object) -> None:
-        self._rows.append(values)
-        if len(self._rows) >= _ROWS:
-            self._pack()
-
-    def frame(self) -> pd.DataFrame:
-        self._pack()
-        table = pa.Table.from_batches(self._batches, self._schema)
-        self._batches = []
-        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)  # a column at a time is in memory twice
-        if frame.empty:  # pandas cannot join PyArrow's text without rows
-            return pd.DataFrame(columns=frame.columns).astype(frame.dtypes)
-        return frame
-
-    def _pack(self) -> None:
-        if self._rows:
-            columns = zip(zip(*self._rows, strict=True), self._schema, strict=True)
-            arrays = [pa.array(column, field.type) for column, field in columns]
-            self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
-            self._rows.clear()
 
 
 def holds(tables: Tables) -> frozenset[str]:

@@ -6,10 +6,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple, TypeGuard
 
 from tasks.findings import Finding, finding
-from tasks.formats import Reading, TableBuilder
+from tasks.formats import Reading
 from tasks.formats._coco_json import Document, Repeated, load
 from tasks.formats._coco_shapes import BadShapeError, short, to_box, to_shape
 from tasks.scan import Scan
+from tasks.table_builder import TableBuilder
 
 Id = int | str
 AREA_SHARE: Final = 0.1

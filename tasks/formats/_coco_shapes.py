@@ -13,7 +13,7 @@ from itertools import accumulate
 from operator import mul
 from typing import Final, NamedTuple
 
-from tasks.formats import Box
+from tasks.tables import Box
 
 _NUMBERS: Final = frozenset({int, float})
 _GROUPS: Final = 6  # of five bits: 2^29 pixels at most

@@ -5,7 +5,7 @@ its image; all of that stands also in folders of splits, or around them. What be
 of the outermost of these folders: `train/Annotations/1.xml` and `train/JPEGImages/1.jpg`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Final
 from tasks.findings import Finding, finding
 from tasks.formats import IMAGE_FOLDERS, SPLIT_FOLDERS, base
 from tasks.formats._voc_xml import Annotation
-from tasks.scan import SUFFIXES, Scan, walk
+from tasks.names import Index, Names
+from tasks.scan import SUFFIXES, walk
 
 MASKS: Final = {"semantic": "SegmentationClass", "instances": "SegmentationObject"}
 _ANNOTATIONS: Final = frozenset({"annotations", "annotation", "annots", "labels", "label", "xmls", "xml"})
@@ -40,9 +41,9 @@ class Layout:
 
     top: Path
     prefix: str
-    annotations: list[str]
-    images: list[str]
-    instances: list[str]
+    annotations: Names
+    images: Names
+    instances: Names
 
     @cached_property
     def _shared(self) -> dict[str, str]:
@@ -64,12 +65,11 @@ class Layout:
             return []
         return sorted(kit for kit, _, inner in (folder.partition("/") for folder in folders) if inner.lower() == "annotations")
 
-    def splits(self, names: Iterable[str]) -> dict[str, str]:
+    def splits(self, names: Sequence[str]) -> dict[str, str]:
         """The split of each image by the first folder of its path; none where that is but the name of a folder.
 
         One folder `train` beside others is a folder of trains.
         """
-        names = list(names)
         folders = ((name, self.key(name).partition("/")) for name in names)
         found = {
             name: split
@@ -84,9 +84,9 @@ def look(root: Path) -> Layout:
     top = base(root)
     prefix = "" if top == root else f"{top.relative_to(root).as_posix()}/"
     folders: dict[str, frozenset[str]] = {}
-    annotations: dict[bool, list[str]] = {True: [], False: []}  # whether in a folder of annotations
-    images: dict[bool, list[str]] = {True: [], False: []}  # whether in a folder of something else
-    instances: list[str] = []
+    annotations = {True: Names(), False: Names()}  # whether in a folder of annotations
+    images = {True: Names(), False: Names()}  # whether in a folder of something else
+    instances = Names()
     for name in walk(top, root):
         suffix = name[name.rfind(".") :].lower()
         if suffix != ".xml" and suffix not in SUFFIXES:
@@ -102,22 +102,28 @@ def look(root: Path) -> Layout:
         else:
             images[not parts.isdisjoint(_OTHERS)].append(name)
     kit = f"{prefix}{_KIT}/"
-    pictures = [name for name in images[False] if name.startswith(kit)] or images[False] or images[True]
+    pictures = Names(name for name in images[False] if name.startswith(kit)) or images[False] or images[True]
     return Layout(top, prefix, annotations[True] or annotations[False], pictures, instances)
 
 
 class Pictures:
-    """The scanned images, by what their annotations have in common with them."""
+    """The scanned images, by what their annotations have in common with them.
 
-    def __init__(self, scans: Mapping[str, Scan], layout: Layout) -> None:
-        self._scans, self._layout = scans, layout
-        self._by_key: dict[str, list[str]] = {}
-        for name in scans:
-            self._by_key.setdefault(layout.key(name), []).append(name)
+    Attributes:
+        names: Their paths; an image's place there is its row.
+    """
+
+    def __init__(self, scans: Iterable[str], layout: Layout) -> None:
+        self.names = Names(scans)
+        self._layout = layout
+        self._index = Index(map(layout.key, self.names))
 
     def ambiguous(self) -> Iterator[Finding]:
         """Images whose names differ by the suffix alone."""
-        for group in self._by_key.values():
+        groups: dict[str, list[str]] = {}
+        for row in self._index.shared():
+            groups.setdefault(self._layout.key(self.names[row]), []).append(self.names[row])
+        for group in groups.values():
             stems: dict[str, list[str]] = {}
             for name in group if len(group) > 1 else ():
                 stems.setdefault(without_suffix(name), []).append(name)
@@ -126,25 +132,28 @@ class Pictures:
                     got = ", ".join(name.rpartition("/")[2] for name in names)
                     yield finding("image.ambiguous", got, names[0], image_id=stem)
 
-    def own(self, name: str) -> list[str]:
-        """The images of an annotation's own name: those beside it where there are such."""
-        group = self._by_key.get(self._layout.key(name), [])
+    def own(self, name: str) -> list[int]:
+        """The rows of the images of an annotation's own name: those beside it where there are such."""
+        group = self._with_key(self._layout.key(name))
         if len(group) < 2:
             return group
         stem = without_suffix(name)
-        return [each for each in group if without_suffix(each) == stem] or group
+        return [each for each in group if without_suffix(self.names[each]) == stem] or group
 
-    def of(self, name: str, note: Annotation) -> Scan | None:
-        """The image of an annotation: the one of its own name, else the one that it names, in its folder or at the top."""
+    def of(self, name: str, note: Annotation) -> int | None:
+        """The row of an annotation's image: that of its own name, else the one that it names, in its folder or at the top."""
         candidates = self.own(name)
         if not candidates and note.problem is None:
             named = (note.filename or "").replace("\\", "/").rpartition("/")[2]
             stem, dot, suffix = named.rpartition(".")
             stem = stem if f"{dot}{suffix.lower()}" in SUFFIXES else named
             folder, slash, _ = self._layout.key(name).rpartition("/")
-            others = self._by_key.get(f"{folder}{slash}{stem}") or self._by_key.get(stem, [])
-            candidates = [each for each in others if each.rpartition("/")[2] == named] or others
-        return self._scans[candidates[0]] if candidates else None
+            others = self._with_key(f"{folder}{slash}{stem}") or self._with_key(stem)
+            candidates = [each for each in others if self.names[each].rpartition("/")[2] == named] or others
+        return candidates[0] if candidates else None
+
+    def _with_key(self, key: str) -> list[int]:
+        return [row for row in self._index.rows(key) if self._layout.key(self.names[row]) == key]
 
 
 def lists(top: Path, folder: str = "Main") -> list[tuple[str, Path]]:
@@ -158,13 +167,16 @@ def lists(top: Path, folder: str = "Main") -> list[tuple[str, Path]]:
     return [(split, path) for split, path in found if path.is_file()]
 
 
-def read_splits(top: Path, root: Path, images: Mapping[str, str], folder: str = "Main") -> tuple[dict[str, str], list[Finding]]:
+def read_splits(
+    top: Path, root: Path, find: Callable[[str], str | None], images: Iterable[str], folder: str = "Main"
+) -> tuple[dict[str, str], list[Finding]]:
     """The split of each image_id by ImageSets, and what is wrong with its lists.
 
     Args:
         top: The folder of the kit.
         root: What names in findings are relative to.
-        images: The image of each name that a list may have.
+        find: The image of a name that a list may have.
+        images: All images.
         folder: In ImageSets: `Main` or `Segmentation`.
     """
     splits: dict[str, str] = {}
@@ -175,16 +187,16 @@ def read_splits(top: Path, root: Path, images: Mapping[str, str], folder: str = 
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             if not line.split():
                 continue
-            entry = _entry(line, images)
-            image_id = without_suffix(images[entry]) if entry in images else None
-            if image_id is None:
+            entry, image = _entry(line, find)
+            image_id = "" if image is None else without_suffix(image)
+            if image is None:
                 findings.append(finding("split.unknown_image", entry, name, number))
             elif image_id in splits:
                 findings.append(finding("split.twice", f"{entry} in {splits[image_id]} and {split}", name, number, image_id))
             else:
                 splits[image_id] = split
     if listed:
-        findings += unlisted(dict.fromkeys(images.values()), splits, "in no split file")
+        findings += unlisted(images, splits, "in no split file")
     return splits, findings
 
 
@@ -201,12 +213,12 @@ def without_suffix(name: str) -> str:
     return name[: name.rfind(".")]
 
 
-def _entry(line: str, names: Mapping[str, str]) -> str:
-    """The name in a line of a list: names may have spaces, and a class's lists say 1, -1 or 0 after them."""
+def _entry(line: str, find: Callable[[str], str | None]) -> tuple[str, str | None]:
+    """The name in a line of a list, and its image: names may have spaces, and a class's lists say 1, -1 or 0 after them."""
     whole = line.strip()
     name, *flag = whole.rsplit(None, 1)
-    if line in names:
-        return line
-    if whole in names:
-        return whole
-    return name if flag in (["1"], ["-1"], ["0"]) and name in names else whole.split()[0]
+    for entry in (line, whole, *([name] if flag in (["1"], ["-1"], ["0"]) else [])):
+        if (image := find(entry)) is not None:
+            return entry, image
+    first = whole.split()[0]
+    return first, find(first)

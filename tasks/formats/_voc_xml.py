@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from lxml import etree
 
 from tasks.findings import Finding, finding
-from tasks.formats import Box, Item
+from tasks.formats import Item
+from tasks.tables import Box
 
 MAX_BYTES: Final = 8 * 2**20
 """Of an annotation; a hundred thousand points fit."""

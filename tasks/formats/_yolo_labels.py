@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sightline.errors import SightlineError
-from tasks.formats import Box, Item, ItemObject
+from tasks.formats import Item, ItemObject
+from tasks.tables import Box
 
 MAX_BYTES: Final = 4 * 2**20
 """Of a label file; a million points fit."""

@@ -11,8 +11,9 @@ from typing import Final, NamedTuple
 
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
-from tasks.formats import NO_BOX, SPLIT_FOLDERS, Item, Reading, TableBuilder, base, place
+from tasks.formats import NO_BOX, SPLIT_FOLDERS, Item, Reading, base, place
 from tasks.scan import Scan, images
+from tasks.table_builder import TableBuilder
 
 HOLDS: Final = frozenset({"whole", "several", "split", "empty", "classes"})
 TABLES: Final = ("_classes.csv", "labels.csv")

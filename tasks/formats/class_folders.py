@@ -10,8 +10,9 @@ from typing import Final
 
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
-from tasks.formats import IMAGE_FOLDERS, NO_BOX, SPLIT_FOLDERS, Item, Reading, TableBuilder, base, place
+from tasks.formats import IMAGE_FOLDERS, NO_BOX, SPLIT_FOLDERS, Item, Reading, base, place
 from tasks.scan import SUFFIXES, Scan, has_images, images, walk
+from tasks.table_builder import TableBuilder
 
 HOLDS: Final = frozenset({"whole", "split"})
 SHARED: Final = frozenset({*IMAGE_FOLDERS, "labels", "masks", "annotations", "segmentationclass", "gtfine"})

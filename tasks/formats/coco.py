@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Final
 
 from sightline.errors import SightlineError
-from tasks.formats import SPLIT_FOLDERS, Box, Item, ItemObject, Reading, base, place
+from tasks.formats import SPLIT_FOLDERS, Item, ItemObject, Reading, base, place
 from tasks.formats._coco_reader import PARTS, Reader, Source
 from tasks.formats._coco_shapes import decode, polygon_area
 from tasks.scan import Scan, images
+from tasks.tables import Box
 
 HOLDS: Final = frozenset({"box", "polygons", "rle", "iscrowd", "split", "empty", "classes"})
 _PREFIX: Final = "instances_"

@@ -16,12 +16,13 @@ from typing import Final, NamedTuple
 from sightline.errors import SightlineError
 from tasks.class_file import CLASS_FILES, IGNORED, ClassFile, class_file_text, read_class_file
 from tasks.findings import Finding, finding
-from tasks.formats import IMAGE_FOLDERS, SPLIT_FOLDERS, Item, Reading, TableBuilder, base, place
+from tasks.formats import IMAGE_FOLDERS, SPLIT_FOLDERS, Item, Reading, base, place
 from tasks.formats._voc_layout import read_splits
 from tasks.masks import IGNORE, VOID, MaskDefect, distinct, kind_of, read_values, text_of
 from tasks.parallel import parallel
 from tasks.rules import FEW
 from tasks.scan import SUFFIXES, Scan, has_images, images
+from tasks.table_builder import TableBuilder
 from tasks.tables import SPLITS, Tables
 
 HOLDS: Final = frozenset({"mask", "split", "classes"})
@@ -108,11 +109,11 @@ def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
     if path is None:
         named = _names_of(seen)
         findings.append(finding("mask.no_class_file", f"the values {_text(named.values)}"))
-    splits, problems = read_splits(top, root, stems, "Segmentation")
+    splits, problems = read_splits(top, root, stems.get, stems.values(), "Segmentation")
     ignored = [name for name in named.names if name.lower() in IGNORED]
     tables = builder.tables(named.names, splits, ignored)
     tables.classes["value"] = list(named.values)
-    return Reading(tables, [*findings, *problems, *_check_classes(named, seen), *_check_splits(tables, shown)])
+    return Reading(tables, [*findings, *problems, *_check_classes(named, seen), *_check_splits(tables.read(), shown)])
 
 
 def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> None:

@@ -6,23 +6,24 @@ files lie. ImageSets/Main names the splits, or else folders do. Polygons, where 
 i-th object of the XML, 0 the background, 255 void. `masks` reads SegmentationClass.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import pandas as pd
-
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
-from tasks.formats import SPLIT_FOLDERS, Item, Reading, TableBuilder, place
+from tasks.formats import SPLIT_FOLDERS, Item, Reading, place
 from tasks.formats._voc_layout import MASKS, Layout, Pictures, lists, look, read_splits, unlisted, without_suffix
 from tasks.formats._voc_masks import MisfitError, objects_of, paint
 from tasks.formats._voc_xml import MAX_BYTES, ORIGIN, Annotation, parse, to_xml
 from tasks.masks import MaskDefect, encode, read_values
+from tasks.names import Index, Names
 from tasks.parallel import parallel
 from tasks.scan import Scan
+from tasks.table_builder import TableBuilder
 
 HOLDS: Final = frozenset({"box", "polygons", "rle", "split", "difficult", "truncated", "empty"})
 _FIRST_BYTES: Final = 2**16  # nearly all annotations are shorter; to make room for the longest takes longer
@@ -45,7 +46,7 @@ def detect(root: Path) -> str | None:
     return None if layout.images else "no image in JPEGImages/, in images/ or beside the annotations"
 
 
-def image_files(root: Path) -> list[str]:
+def image_files(root: Path) -> Sequence[str]:
     """The image files, relative to `root`; the kit's masks are none."""
     return look(root).images
 
@@ -60,19 +61,23 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
     """
     layout = look(root)
     pictures = Pictures(scans, layout)
-    jobs = _jobs(layout, pictures, scans)
     builder = TableBuilder()
     findings: list[Finding] = list(pictures.ambiguous())
-    annotated: dict[str, str] = {}
-    used: list[str] = []
-    notes = parallel(partial(_read_one, str(root), origin), jobs, "validate", "annotations")
-    for (name, *_), (note, masks) in zip(jobs, notes, strict=True):
-        scan = pictures.of(name, note)
+    boxes, at_0, first = 0, 0, ("", 0, "")
+    annotated = array("i", [-1]) * len(pictures.names)  # the number of each image's annotation
+    used = Names()
+    notes = _notes(root, origin, layout, pictures, scans)
+    for number, (name, (note, masks)) in enumerate(zip(layout.annotations, notes, strict=True)):
+        row = pictures.of(name, note)
+        scan = None if row is None else scans[pictures.names[row]]
         image_id = scan.image_id if scan else ""
-        if scan is not None and annotated.setdefault(scan.path, name) != name:
-            got = f"{scan.path}, annotated in {annotated[scan.path]} too"
+        if row is not None and annotated[row] >= 0:
+            got = f"{pictures.names[row]}, annotated in {layout.annotations[annotated[row]]} too"
             findings.append(finding("voc.annotated_twice", got, name, image_id=image_id))
-        elif note.problem is not None:
+            continue
+        if row is not None:
+            annotated[row] = number
+        if note.problem is not None:
             findings.append(replace(note.problem, image_id=image_id))
         elif scan is None:
             findings.append(finding("image.missing", f"filename {note.filename!r}", name))
@@ -86,12 +91,19 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
                     image_id, label, box, name, line,
                     polygons=polygons, rle=masks.get(index, ""), difficult=difficult, truncated=truncated,
                 )  # fmt: skip
+                boxes += 1
+                if origin and -origin in box[:2]:  # the first pixel is 1
+                    first = first if at_0 else (name, line, image_id)
+                    at_0 += 1
     findings += [
-        finding("annotation.missing", "no XML", name, image_id=without_suffix(name)) for name in scans if name not in annotated
+        finding("annotation.missing", "no XML", name, image_id=without_suffix(name))
+        for name, number in zip(pictures.names, annotated, strict=True)
+        if number < 0
     ]
     splits, problems = _splits(root, layout, used)
-    tables = builder.tables(splits=splits)
-    return Reading(tables, [*findings, *problems, *_check_origin(tables.objects, origin)])
+    if at_0:
+        problems.append(finding("voc.origin", f"xmin or ymin is 0 in {at_0} of {boxes} boxes", *first))
+    return Reading(builder.tables(splits=splits), [*findings, *problems])
 
 
 def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> None:
@@ -140,21 +152,28 @@ def _head(path: Path) -> bytes:
         return b""
 
 
+def _notes(root: Path, origin: int, layout: Layout, pictures: Pictures, scans: Mapping[str, Scan]) -> Iterator[_Note]:
+    """What each annotation says, with the masks of its objects where there are such."""
+    if layout.instances:
+        jobs = _jobs(layout, pictures, scans)
+        return parallel(partial(_read_with_mask, str(root), origin), jobs, "validate", "annotations")
+    return parallel(partial(_read_alone, str(root), origin), layout.annotations, "validate", "annotations")
+
+
 def _jobs(layout: Layout, pictures: Pictures, scans: Mapping[str, Scan]) -> list[_Job]:
     """The annotations, with the masks of their objects where their images can be used."""
     masks = {layout.key(name): name for name in layout.instances}
     jobs: list[_Job] = []
     for name in layout.annotations:
-        mask = masks.get(layout.key(name), "") if masks else ""
-        own = (scans[each] for each in pictures.own(name)) if mask else ()
+        mask = masks.get(layout.key(name), "")
+        own = (scans[pictures.names[row]] for row in pictures.own(name)) if mask else ()
         scan = next((scan for scan in own if not scan.code), None)
         jobs.append((name, mask, (scan.width, scan.height), scan.orientation) if scan else (name, "", (0, 0), 1))
     return jobs
 
 
-def _read_one(root: str, origin: int, job: _Job) -> _Note:
-    """Reads an annotation and the masks of its objects."""
-    name, mask, size, orientation = job
+def _read_alone(root: str, origin: int, name: str) -> _Note:
+    """Reads an annotation."""
     try:
         with open(f"{root}/{name}", "rb", buffering=0) as file:  # twice as fast as Path's
             data = file.read(_FIRST_BYTES)
@@ -162,7 +181,13 @@ def _read_one(root: str, origin: int, job: _Job) -> _Note:
                 data += file.read(MAX_BYTES)
     except OSError as error:
         return Annotation(problem=finding("xml.malformed", error.strerror or "cannot be opened", name)), {}
-    note = parse(data, name, origin)
+    return parse(data, name, origin), {}
+
+
+def _read_with_mask(root: str, origin: int, job: _Job) -> _Note:
+    """Reads an annotation and the masks of its objects."""
+    name, mask, size, orientation = job
+    note, _ = _read_alone(root, origin, name)
     if not mask or note.findings or note.problem is not None:  # an object that could not be read has a number, too
         return note, {}
     try:
@@ -187,19 +212,22 @@ def _check_head(name: str, note: Annotation, scan: Scan) -> Iterator[Finding]:
         yield finding("size.mismatch", f"{width:g}x{height:g}", name, note.size_line, scan.image_id, expected=expected)
 
 
-def _check_origin(objects: pd.DataFrame, origin: int) -> Iterator[Finding]:
-    """Boxes that begin at 0, where the first pixel is 1."""
-    at_0 = objects[objects[["xmin", "ymin"]].eq(-origin).any(axis=1)] if origin else objects.iloc[:0]
-    if len(at_0):
-        first = at_0.iloc[0]
-        got = f"xmin or ymin is 0 in {len(at_0)} of {len(objects)} boxes"
-        yield finding("voc.origin", got, first["file"], int(first["line"]), first["image_id"])
-
-
 def _splits(root: Path, layout: Layout, images: Sequence[str]) -> tuple[dict[str, str], list[Finding]]:
     """The split of each image_id by ImageSets, else by the folders of `images`, and what is wrong with them."""
     if lists(layout.top):
-        names = {without_suffix(name).rpartition("/")[2]: name for name in images}
-        return read_splits(layout.top, root, names | {layout.key(name): name for name in images})
+        keys, stems = Index(map(layout.key, images)), Index(map(_stem, images))
+
+        def find(entry: str) -> str | None:
+            for index, text in ((keys, layout.key), (stems, _stem)):
+                found = [name for name in map(images.__getitem__, index.rows(entry)) if text(name) == entry]
+                if found:
+                    return found[-1]
+            return None
+
+        return read_splits(layout.top, root, find, images)
     splits = {without_suffix(name): split for name, split in layout.splits(images).items()}
     return splits, list(unlisted(images, splits, "in no folder of a split")) if splits else []
+
+
+def _stem(name: str) -> str:
+    return without_suffix(name).rpartition("/")[2]

@@ -18,11 +18,13 @@ import yaml
 
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
-from tasks.formats import SPLIT_FOLDERS, Item, Reading, TableBuilder, base, place
+from tasks.formats import SPLIT_FOLDERS, Item, Reading, base, place
 from tasks.formats._yolo_data import MAX_CLASSES, NAME_FILES, Description, describe, parents
 from tasks.formats._yolo_labels import BOM, TOLD, looks_like_labels, parse, to_lines
+from tasks.names import Names
 from tasks.parallel import parallel
 from tasks.scan import SUFFIXES, Scan, walk
+from tasks.table_builder import TableBuilder
 from tasks.tables import SPLITS
 
 HOLDS: Final = frozenset({"box", "polygons", "split", "empty", "classes"})
@@ -55,14 +57,20 @@ class _Dataset(NamedTuple):
 
 def detect(root: Path) -> str | None:
     """None where `root` is of this format, otherwise the first requirement that it does not meet."""
-    dataset = _look(root)
-    if not dataset.labels:
-        return "no folder with images"
-    labels = [label for label in dataset.labels.values() if label]
+    top = base(root)
+    pictures, texts = Names(), set()
+    for name in walk(top, top):  # of a dataset in another format little is kept
+        if name.endswith(".txt"):
+            texts.add(name)
+        elif _is_picture(name):
+            pictures.append(name)
+    has_label = any(label for _, label in _labels_of(pictures, frozenset(texts)))
+    labels = [label for label in _look(root).labels.values() if label] if has_label else []
     if not labels:
-        first = next(iter(dataset.labels))
-        return f"{first}: no label {' or '.join(_label_names(first))}, and none for another image"
-    looks = [looks_like_labels(dataset.top / name) for name in labels[:_LOOKS]]
+        if not pictures:
+            return "no folder with images"
+        return f"{pictures[0]}: no label {' or '.join(_label_names(pictures[0]))}, and none for another image"
+    looks = [looks_like_labels(top / name) for name in labels[:_LOOKS]]
     if False in looks and True not in looks:
         return f"{labels[looks.index(False)]}: its first line is no `class x y width height` in numbers"
     return None
@@ -82,23 +90,22 @@ def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
     findings += [*_missing(dataset), *_orphans(dataset)]
     splits, told = _splits(dataset)
     findings += told
-    builder = TableBuilder()
-    owners: dict[str, Scan] = {}
+    accepted: list[str] = []
+    owners: dict[str, str] = {}
     labelled = {posixpath.dirname(name) for name, label in dataset.labels.items() if label}
     for name, label in dataset.labels.items():
         scan = scans[prefix + name]
         if scan.code or posixpath.dirname(name) not in labelled:
             continue
-        first = owners.setdefault(prefix + (label or _label_name(name)), scan)
-        if first is not scan:
-            findings.append(finding("image.ambiguous", f"{first.path}, {scan.path}", scan.path, image_id=scan.image_id))
+        first = owners.setdefault(label or _label_name(name), name)
+        if first != name:
+            findings.append(finding("image.ambiguous", f"{prefix}{first}, {scan.path}", scan.path, image_id=scan.image_id))
             continue
-        builder.add_image(scan, splits.get(name, ""))
+        accepted.append(name)
         if splits and name not in splits:
             findings.append(finding("split.unlisted", "in no split", scan.path, image_id=scan.image_id))
-    real = [prefix + label for label in dict.fromkeys(dataset.labels.values()) if label]
-    tasks = [(label, owners[label].width, owners[label].height) for label in real if label in owners]
-    classes, told = _fill(builder, root, described, tasks, owners)
+    builder = TableBuilder()
+    classes, told = _fill(builder, root, dataset, accepted, splits, scans)
     return Reading(builder.tables(classes), [*findings, *told])
 
 
@@ -141,7 +148,7 @@ def _look(root: Path) -> _Dataset:
     top = base(root)
     files = frozenset(walk(top, top))
     described = describe(top, files)
-    pictures = sorted(name for name in files if name[name.rfind(".") :].lower() in SUFFIXES)
+    pictures = sorted(filter(_is_picture, files))
     if not described.lists:
         folders = described.folders
         chosen = [
@@ -149,7 +156,11 @@ def _look(root: Path) -> _Dataset:
         ]
         pictures = chosen or pictures
     prefix = "" if top == root else f"{top.relative_to(root).as_posix()}/"
-    return _Dataset(top, prefix, files, described, _labels_of(pictures, files))
+    return _Dataset(top, prefix, files, described, dict(_labels_of(pictures, files)))
+
+
+def _is_picture(name: str) -> bool:
+    return name[name.rfind(".") :].lower() in SUFFIXES
 
 
 def _label_name(image: str) -> str:
@@ -169,19 +180,17 @@ def _label_folders(images: str) -> list[str]:
     return list(dict.fromkeys([*(f"/{each}/".join(parted)[1:] for each in _FOLDERS), images]))
 
 
-def _labels_of(images: Iterable[str], files: frozenset[str]) -> dict[str, str]:
-    """The label of each image, or the empty string."""
+def _labels_of(images: Iterable[str], files: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Each image with its label, or the empty string."""
     filled = {name[: name.rfind("/") + 1] for name in files if name.endswith(".txt")}
     places: dict[str, list[str]] = {}
-    labels: dict[str, str] = {}
     for image in images:
         start, end = image.rfind("/") + 1, image.rfind(".")
         folder = image[:start]
         if folder not in places:
             places[folder] = [each for each in _label_folders(folder) if each in filled]
         candidates = (f"{each}{image[start:end]}.txt" for each in places[folder])
-        labels[image] = next((name for name in candidates if name in files), "")
-    return labels
+        yield image, next((name for name in candidates if name in files), "")
 
 
 def _missing(dataset: _Dataset) -> Iterator[Finding]:
@@ -256,24 +265,36 @@ def _read_list(dataset: _Dataset, name: str, split: str, splits: dict[str, str])
 
 
 def _fill(
-    builder: TableBuilder, root: Path, described: Description, tasks: Sequence[tuple[str, int, int]], owners: Mapping[str, Scan]
-) -> tuple[Sequence[str], list[Finding]]:
-    """Reads the labels into `builder`; the classes in the order of their ids, and what is wrong with the labels.
+    builder: TableBuilder, root: Path, dataset: _Dataset, accepted: Sequence[str], splits: Mapping[str, str],
+    scans: Mapping[str, Scan],
+) -> tuple[Sequence[str], list[Finding]]:  # fmt: skip
+    """Reads images and labels into `builder`; the classes in the order of their ids, and what is wrong with the labels.
 
     Args:
-        builder: Has their images.
+        builder: Has nothing.
         root: What names are relative to.
-        described: What the dataset says of itself.
-        tasks: Each label with the width and height of its image, in pixels.
-        owners: The image of each label.
+        dataset: What lies there.
+        accepted: Its images, each with a label of its own or none.
+        splits: The split of an image.
+        scans: Its images, by their names relative to the root.
     """
-    names = described.names
-    work = partial(parse, root, len(names) or MAX_CLASSES, described.keypoints)
+    names, prefix = dataset.described.names, dataset.prefix
+    work = partial(parse, root, len(names) or MAX_CLASSES, dataset.described.keypoints)
+    tasks: list[tuple[str, int, int]] = []
+    for name in accepted:
+        if dataset.labels[name]:
+            scan = scans[prefix + name]
+            tasks.append((prefix + dataset.labels[name], scan.width, scan.height))
     findings: list[Finding] = []
     kinds: Counter[bool] = Counter()
     ids: set[int] = set()
+    waiting = iter(accepted)
     for label in parallel(work, tasks, "validate", "labels"):
-        image_id = owners[label.name].image_id
+        image_id = ""
+        for name in waiting:  # those before it without label, and its own
+            image_id = builder.add_image(scans[prefix + name], splits.get(name, ""))
+            if dataset.labels[name]:
+                break
         for code, got, line, expected in label.problems:
             findings.append(finding(code, got, label.name, line, image_id, expected))
         outlined = [polygon is not None for _, _, polygon, _ in label.objects]
@@ -285,6 +306,8 @@ def _fill(
             ids.add(class_id)
             polygons = None if polygon is None else [polygon]
             builder.add_object(image_id, names[class_id] if names else str(class_id), box, label.name, line, polygons=polygons)
+    for name in waiting:
+        builder.add_image(scans[prefix + name], splits.get(name, ""))
     if len(kinds) > 1 and not any(item.code == "yolo.mixed" for item in findings):
         findings.append(finding("yolo.mixed", f"{kinds[False]} boxes and {kinds[True]} polygons"))
     return names or [str(number) for number in sorted(ids)], findings

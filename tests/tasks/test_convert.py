@@ -21,10 +21,10 @@ from sightline.errors import SightlineError
 from tasks import formats, variants
 from tasks.class_file import IGNORED, class_file_text
 from tasks.convert import Opened, convert, open_dataset
-from tasks.formats import TableBuilder
 from tasks.formats.class_folders import SHARED
 from tasks.masks import encode_rle
 from tasks.scan import scan_file
+from tasks.table_builder import TableBuilder
 from tasks.tables import BOX, Tables
 
 WIDTH, HEIGHT, IMAGES = 64, 48, 4
@@ -101,7 +101,7 @@ def draw_tables(data: st.DataObject, kind: str, features: frozenset[str], folder
             flags = {name: name in features and data.draw(st.booleans(), name) for name in ("difficult", "iscrowd")}
             flags["iscrowd"] = flags["iscrowd"] and masked
             builder.add_object(image_id, label, box, "", polygons=polygons, rle=rle, **flags)
-    tables = builder.tables(classes if "classes" in features or kind == "mask" else ())
+    tables = builder.tables(classes if "classes" in features or kind == "mask" else ()).read()
     return tables if kind != "mask" else Tables(tables.images, tables.objects, tables.classes.assign(value=[0, 1, 2]))
 
 
@@ -171,7 +171,7 @@ def test_a_loss_is_named_and_has_to_be_allowed(name: str, pictures: Path, tmp_pa
     builder = TableBuilder()
     image_id = builder.add_image(scan_file(pictures, PATHS[0], max_pixels=10**6, decode=False))
     builder.add_object(image_id, "cat", formats.NO_BOX if "box" in HOLDS[name] else (1.0, 1.0, 9.0, 9.0), "")
-    opened = Opened(pictures, pictures, "drawn", builder.tables(), [])
+    opened = Opened(pictures, pictures, "drawn", builder.tables().read(), [])
     lost = "one class for a whole image" if "box" in HOLDS[name] else "boxes"
     if {"box", "whole"} <= HOLDS[name]:
         pytest.skip(f"{name} holds both kinds")
@@ -187,7 +187,7 @@ def drawn(pictures: Path, objects: list[dict[str, Any]], paths: list[str] = PATH
         image_id = builder.add_image(scan_file(pictures, path, max_pixels=10**6, decode=False))
         for number, each in enumerate(objects, 1):
             builder.add_object(image_id, file="labels.json", line=number, **each)
-    return Opened(pictures, pictures, "drawn", builder.tables(), [])
+    return Opened(pictures, pictures, "drawn", builder.tables().read(), [])
 
 
 def test_names_that_collide_twice_are_numbered(pictures: Path) -> None:
@@ -237,9 +237,10 @@ import sys, time
 from pathlib import Path
 from tasks import convert, formats
 from tasks.scan import scan_file
+from tasks.table_builder import TableBuilder
 
 raw, out = map(Path, sys.argv[1:])
-builder = formats.TableBuilder()
+builder = TableBuilder()
 builder.add_image(scan_file(raw, "0.jpg", max_pixels=10**6, decode=False))
 place = formats.place
 
@@ -249,7 +250,7 @@ def slow(image, target):
     time.sleep(600)
 
 formats.load("yolo").place = slow
-convert.convert(convert.Opened(raw, raw, "drawn", builder.tables(["cat"]), []), "yolo", out)
+convert.convert(convert.Opened(raw, raw, "drawn", builder.tables(["cat"]).read(), []), "yolo", out)
 """
 
 

@@ -15,9 +15,9 @@ from tasks import fingerprint_plots as plots
 from tasks.contact_sheet import BOXED, GAP, choose, contact_sheet
 from tasks.content_hash import content_hash
 from tasks.fingerprint import Config, Paths, fingerprint
-from tasks.formats import TableBuilder
 from tasks.masks import encode_rle
 from tasks.scan import scan_file
+from tasks.table_builder import TableBuilder
 from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, Dataset, Tables
 
 NAMES = ["car", "_bus$", "$truck$"]  # matplotlib hides leading underscores and reads dollars as formulas
@@ -212,7 +212,7 @@ def test_a_sheet_shows_polygons_and_masks_of_objects(tmp_path: Path) -> None:
     circle = np.hypot(*(np.indices(SIZE[::-1]) - np.array([24, 48])[:, None, None])) < 12
     builder.add_object(image_id, "car", (2.0, 2.0, 30.0, 46.0), "", polygons=triangle)
     builder.add_object(image_id, "van", (36.0, 12.0, 60.0, 36.0), "", rle=encode_rle(circle))
-    builder.tables().write(tmp_path / "dataset")
+    builder.tables().read().write(tmp_path / "dataset")
     dataset = Dataset.read(raw, tmp_path / "dataset")
     contact_sheet(dataset.samples("train"), dataset.tables.objects, dataset.classes, tmp_path / "sheet.png")
     scale = BOXED[2] / SIZE[0]

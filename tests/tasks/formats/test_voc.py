@@ -52,7 +52,8 @@ def test_two_annotations_of_one_image_are_an_error(tmp_path: Path) -> None:
 def test_names_in_lists_may_have_spaces(line: str, image_id: str, tmp_path: Path) -> None:
     (tmp_path / "ImageSets/Main").mkdir(parents=True)
     (tmp_path / "ImageSets/Main/val.txt").write_text(f"{line}\n")
-    splits, _ = read_splits(tmp_path, tmp_path, {"my cat": "a.jpg", "dog": "b.jpg", "no 1": "c.jpg"})
+    names = {"my cat": "a.jpg", "dog": "b.jpg", "no 1": "c.jpg"}
+    splits, _ = read_splits(tmp_path, tmp_path, names.get, names.values())
     assert splits == {image_id: "val"}
 
 

@@ -1,0 +1,193 @@
+"""The canonical tables while they are made: rows wait in a temporary file, so that memory holds some thousand of them.
+
+A chunk is some thousand images with all their objects, wherever in the source these stood.
+"""
+
+import os
+import tempfile
+import weakref
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tasks.scan import Scan
+from tasks.tables import CLASSES, IMAGES, OBJECTS, Box, Polygons, Tables
+
+CHUNK: Final = 8192
+"""Images of a chunk."""
+_ROWS: Final = 4096
+"""That are packed at once."""
+_NUMBERED: Final = OBJECTS.append(pa.field("number", pa.int32()))
+"""Objects with the number of their image."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredTables:
+    """A dataset's tables in a temporary file, which is gone with the last of them.
+
+    Attributes:
+        classes: The table.
+        counts: Of images, objects and classes.
+        groups: The group of the images of a hash, where it is not the hash itself.
+    """
+
+    classes: pd.DataFrame
+    counts: tuple[int, int, int]
+    _file: "_File"
+    _labels: "np.ndarray[tuple[int], np.dtype[np.int32]]"
+    _splits: Mapping[str, str]
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    def chunks(self) -> Iterator[Tables]:
+        """Some thousand images at a time, each with all its objects; every chunk has all the classes."""
+        for chunk in range(max(1, _chunks(self.counts[0]))):
+            yield self._read([chunk])
+
+    def read(self) -> Tables:
+        """All of them."""
+        return self._read(range(_chunks(self.counts[0])))
+
+    def _read(self, chunks: Sequence[int]) -> Tables:
+        images = _frame(self._file.read("images", chunks), IMAGES)
+        objects = _frame(self._file.read("objects", chunks), OBJECTS)
+        objects["label"] = self._labels[objects["label"]]
+        if self._splits:
+            images["split"] = [self._splits.get(name, "") for name in images["image_id"]]
+        group = images["hash"]
+        images["group"] = group.map(lambda digest: self.groups.get(digest, digest)) if self.groups else group
+        return Tables(images, objects, self.classes)
+
+
+class TableBuilder:
+    """Collects rows and makes the canonical tables."""
+
+    def __init__(self) -> None:
+        self._file = _File()
+        self._images: list[tuple[object, ...]] = []
+        self._objects: list[tuple[object, ...]] = []
+        self._codes: dict[str, int] = {}
+        self._last = ""
+        self._count = self._object_count = 0
+        self._numbers: dict[str, int] | None = None
+
+    def add_image(self, scan: Scan, split: str = "", mask: str = "", image_id: str = "") -> str:
+        """Adds an image; returns its image_id."""
+        image_id = image_id or scan.image_id
+        if self._numbers is not None:
+            self._numbers[image_id] = self._count
+        size = (scan.width, scan.height, scan.orientation)
+        self._images.append((image_id, "raw", scan.path, *size, split, scan.digest, "", mask or None))
+        self._last = image_id
+        self._count += 1
+        if self._count % _ROWS == 0:
+            self._pack_images()
+        return image_id
+
+    def add_object(
+        self, image_id: str, label: str, box: Box, file: str, line: int = 0, *,
+        polygons: Polygons | None = None, rle: str = "", iscrowd: bool = False, difficult: bool = False,
+        truncated: bool = False,
+    ) -> None:  # fmt: skip
+        """Adds an object of the class `label` to an image that was added, best the last one; NaN in the box where it is the
+        whole image's class.
+        """
+        number = self._count - 1 if image_id == self._last else self._number(image_id)
+        code = self._codes.setdefault(label, len(self._codes))
+        flags = (iscrowd, difficult, truncated)
+        self._objects.append((image_id, code, *box, polygons or None, rle or None, *flags, file, line, number))
+        if len(self._objects) == _ROWS:
+            self._pack_objects()
+
+    def tables(
+        self, classes: Iterable[str] = (), splits: Mapping[str, str] | None = None, ignore: Iterable[str] = ()
+    ) -> StoredTables:
+        """The tables.
+
+        Args:
+            classes: All classes in the order of their ids; the sorted names of those that objects have if not given.
+            splits: The split of an image_id, where it was not given with the image.
+            ignore: Classes that are not learnt.
+        """
+        self._pack_images()
+        self._pack_objects()
+        names = list(classes) or sorted(self._codes)
+        ids = {name: number for number, name in enumerate(names)}
+        left_out = set(ignore)
+        table = [{"id": number, "name": name, "ignore": name in left_out} for name, number in ids.items()]
+        labels = np.array([ids[name] for name in self._codes], np.int32)
+        counts = (self._count, self._object_count, len(names))
+        return StoredTables(pd.DataFrame(table, columns=CLASSES.names), counts, self._file, labels, splits or {})
+
+    def _number(self, image_id: str) -> int:
+        """Of an image that is not the last one; who adds all images first needs the numbers of all."""
+        if self._numbers is None:
+            self._pack_images()
+            stored = self._file.read("images", range(_chunks(self._count)))
+            names = (name for batch in stored for name in batch.column("image_id").to_pylist())
+            self._numbers = {name: number for number, name in enumerate(names)}
+        return self._numbers[image_id]
+
+    def _pack_images(self) -> None:
+        if self._images:
+            self._file.write("images", (self._count - 1) // CHUNK, _batch(self._images, IMAGES))
+            self._images.clear()
+
+    def _pack_objects(self) -> None:
+        if not self._objects:
+            return
+        self._object_count += len(self._objects)
+        batch = _batch(self._objects, _NUMBERED)
+        chunks = batch.column("number").to_numpy() // CHUNK
+        for chunk in np.unique(chunks).tolist():
+            self._file.write("objects", chunk, batch.filter(pa.array(chunks == chunk)).select(OBJECTS.names))
+        self._objects.clear()
+
+
+class _File:
+    """A file without name that holds batches of rows, by table and chunk."""
+
+    def __init__(self) -> None:
+        with tempfile.TemporaryFile() as file:
+            self._handle = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._handle)
+        self._end = 0
+        self._places: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+
+    def write(self, table: str, chunk: int, batch: pa.RecordBatch) -> None:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        data = sink.getvalue()
+        with os.fdopen(os.dup(self._handle), "r+b") as file:
+            file.seek(self._end)
+            file.write(data)
+        self._places[table, chunk].append((self._end, data.size))
+        self._end += data.size
+
+    def read(self, table: str, chunks: Iterable[int]) -> Iterator[pa.RecordBatch]:
+        for chunk in chunks:
+            for start, size in self._places.get((table, chunk), ()):
+                yield from pa.ipc.open_stream(os.pread(self._handle, size, start))
+
+
+def _chunks(images: int) -> int:
+    """How many chunks so many images fill."""
+    return -(-images // CHUNK)
+
+
+def _batch(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.RecordBatch:
+    columns = zip(zip(*rows, strict=True), schema, strict=True)
+    return pa.RecordBatch.from_arrays([pa.array(column, field.type) for column, field in columns], schema=schema)
+
+
+def _frame(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pd.DataFrame:
+    table = pa.Table.from_batches(batches, schema)
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)  # a column at a time is in memory twice
+    if frame.empty:  # pandas cannot join PyArrow's text without rows
+        return pd.DataFrame(columns=frame.columns).astype(frame.dtypes)
+    return frame

@@ -1,0 +1,28 @@
+"""Packed names are as a list of them, and are found."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.names import Index, Names
+
+TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8))
+
+
+@given(TEXTS)
+def test_names_are_as_a_list(texts: list[str]) -> None:
+    names = Names(texts)
+    assert list(names) == texts
+    assert [names[place] for place in range(-len(texts), len(texts))] == [*texts, *texts]
+    assert names[1:3] == texts[1:3]
+    assert len(names) == len(texts)
+
+
+@given(TEXTS, st.text(max_size=2))
+def test_an_index_finds_all_rows_of_a_text(texts: list[str], other: str) -> None:
+    index = Index(texts)
+    for text in [*texts, other]:
+        rows = [row for row, each in enumerate(texts) if each == text]
+        found = list(index.rows(text))
+        assert found == sorted(found)
+        assert [row for row in found if texts[row] == text] == rows
+    assert {row for row, text in enumerate(texts) if texts.count(text) > 1} <= set(index.shared())

@@ -1,0 +1,128 @@
+"""Tables in a file: chunks are whole, rules see the same through them, and memory hardly grows with the dataset."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import simplejpeg
+from datasets import annotation, class_folders, masks, voc, yolo
+from pandas.testing import assert_frame_equal
+
+from tasks import table_builder
+from tasks.scan import Scan
+from tasks.table_builder import TableBuilder
+from tasks.validate import look_at
+
+GROWTH = 500
+"""Bytes an image, at most: of all images are kept their scan (110), their names and the hashes of these."""
+PEAK = """
+import sys
+from pathlib import Path
+from tasks import dataset_check
+assert dataset_check.run(Path(sys.argv[1]), "auto", Path(sys.argv[2])) == 0
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_builder, "CHUNK", 4)
+    monkeypatch.setattr(table_builder, "_ROWS", 2)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_chunk_has_all_objects_of_its_images(shuffled: bool, small_chunks: None) -> None:
+    builder = TableBuilder()
+    objects = [(image, label) for image in range(11) for label in ("cat", "dog") if image != 5]
+    if shuffled:
+        for image in range(11):
+            builder.add_image(Scan(f"{image:02}.jpg", 64, 48, digest=f"{image:064x}"))
+        objects = [objects[place] for place in np.random.default_rng(0).permutation(len(objects))]
+    added = set(range(11)) if shuffled else set[int]()
+    for image, label in objects:
+        if image not in added:
+            added |= {image}
+            builder.add_image(Scan(f"{image:02}.jpg", 64, 48, digest=f"{image:064x}"))
+        builder.add_object(f"{image:02}", label, (0.0, 0.0, 9.0, 9.0), "a.xml")
+    stored = builder.tables(splits={"03": "val"})
+    whole, chunks = stored.read(), list(stored.chunks())
+    assert stored.counts == whole.counts == (len(added), 20, 2)
+    assert [len(chunk.images) for chunk in chunks] == [4, 4, len(added) - 8]
+    for chunk in chunks:
+        own = whole.objects[whole.objects["image_id"].isin(chunk.images["image_id"])]
+        assert_frame_equal(chunk.objects, own.reset_index(drop=True))
+    assert_frame_equal(pd.concat([chunk.images for chunk in chunks], ignore_index=True), whole.images)
+    labels = whole.objects["label"].map({0: "cat", 1: "dog"})
+    assert sorted(zip(whole.objects["image_id"].astype(int), labels, strict=True)) == sorted(map(tuple, objects))
+    assert dict(zip(whole.images["image_id"], whole.images["split"], strict=True))["03"] == "val"
+
+
+def test_no_image_is_one_empty_chunk() -> None:
+    (chunk,) = TableBuilder().tables(["cat"]).chunks()
+    assert chunk.counts == (0, 0, 1)
+
+
+def with_defects(root: Path) -> Path:
+    voc(root)
+    shutil.copy(root / "JPEGImages/001.jpg", root / "JPEGImages/021.jpg")  # train and val
+    shutil.copy(root / "JPEGImages/002.jpg", root / "JPEGImages/013.jpg")
+    annotation(root / "Annotations/004.xml", [("cat", 1, 1, 20, 20), ("cat", 1, 1, 20, 20), ("dog", 30, 10, 90, 48)])
+    annotation(root / "Annotations/027.xml", [])
+    return root
+
+
+def whole_copies(root: Path) -> Path:
+    class_folders(root)
+    shutil.copy(root / "cat/001.jpg", root / "dog/025.jpg")
+    return root
+
+
+@pytest.mark.parametrize("make", [with_defects, whole_copies, yolo, masks])
+def test_rules_find_the_same_in_chunks(make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make(tmp_path / "data")
+    name, stored, found = look_at(root, "auto", 10**6)
+    whole = stored.read()
+    monkeypatch.setattr(table_builder, "CHUNK", 4)
+    monkeypatch.setattr(table_builder, "_ROWS", 2)
+    again, in_chunks, found_in_chunks = look_at(root, "auto", 10**6)
+    assert (again, sorted(found_in_chunks)) == (name, sorted(found))
+    assert bool(found) == (make in (with_defects, whole_copies))
+    for table in ("images", "objects", "classes"):
+        assert_frame_equal(getattr(in_chunks.read(), table), getattr(whole, table))
+
+
+@pytest.mark.slow
+def test_memory_hardly_grows_with_the_dataset(tmp_path: Path) -> None:
+    """Peaks of whole processes that look at every pixel of a hundred thousand images in all, each with an object."""
+    counts, peaks = (20_000, 80_000), []
+    for count in counts:
+        root = many(tmp_path / str(count), count)
+        command = [sys.executable, "-c", PEAK, str(root), str(tmp_path / "report")]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.split()[-1]) * 1024)
+        shutil.rmtree(root)
+    assert (peaks[1] - peaks[0]) / (counts[1] - counts[0]) < GROWTH
+
+
+def many(root: Path, count: int) -> Path:
+    """A VOC dataset of pictures of patches, 32x32, all different."""
+    for folder in ("JPEGImages", "Annotations"):
+        (root / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        patches = rng.integers(0, 235, (4, 4, 1), np.uint8).repeat(8, 0).repeat(8, 1)
+        pixels = patches + rng.integers(0, 20, (32, 32, 1), np.uint8)
+        (root / f"JPEGImages/{index:06}.jpg").write_bytes(simplejpeg.encode_jpeg(pixels, 90, "GRAY"))
+        (root / f"Annotations/{index:06}.xml").write_text(
+            f"<annotation><filename>{index:06}.jpg</filename><size><width>32</width><height>32</height></size><object>"
+            f"<name>{'abcd'[index % 4]}</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>25</ymax></bndbox>"
+            "</object></annotation>"
+        )
+    return root
