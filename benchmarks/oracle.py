@@ -182,7 +182,7 @@ def merge(tables: Sequence[Table]) -> tuple[Table, list[float]]:
             continue
         columns = [key for key in each[0] if all(isinstance(row.get(key), float) for row in each)]
         rows.append({**each[0], **{key: statistics.median(row[key] for row in each) for key in columns}})
-        if each[0]["shipped"]:
+        if each[0]["shipped"] and len(each) > 1:
             times = [row["p99_ms"] for row in each]
             spread.append(max(times) / min(times) - 1)
     return rows, spread
@@ -271,7 +271,7 @@ def write_noise(model: Model, measured: Measured) -> str:
         for row in measured.standard
         if row["status"] == "ok" and row["candidate"] in oracle
     ]
-    shares = [f"{statistics.median(each):.1%} | {max(each):.1%}" for each in (measured.spread, against)]
+    shares = [f"{statistics.median(each):.1%} | {max(each):.1%}" if each else "- | -" for each in (measured.spread, against)]
     times = sorted(oracle.values())
     return f"| {model.name} | {model.size} | {len(oracle)} | {times[0]:.2f}-{times[-1]:.2f} | {' | '.join(shares)} |"
 

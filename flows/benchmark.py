@@ -19,6 +19,7 @@ from sightline.errors import SightlineError
 from tasks import schema
 from tasks.benchmark_report import JSON_FILE
 from tasks.recognise import recognise
+from tasks.select import write
 from tasks.selection import choose, to_markdown
 from tasks.stage import QUIET
 
@@ -99,6 +100,7 @@ def select(arguments: list[str]) -> int:
     parser.add_argument(
         "overrides", nargs="*", metavar="OVERRIDE", help="e.g. constraints.max.p99_ms=20 constraints.objective=rss_mb"
     )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="writes selection.md, .json and the plot there")
     options = parser.parse_intermixed_args(arguments)
     if "=" in str(options.benchmark) and not options.benchmark.exists():
         options.benchmark, options.overrides = REPORT, [str(options.benchmark), *options.overrides]
@@ -107,8 +109,11 @@ def select(arguments: list[str]) -> int:
     table = _read(path)
     model = [f"model={table['model']}", f"model.task={table['task']}"] if table["model"] in project.names("model") else []
     params = yaml.safe_load(compose_params([*model, *options.overrides]))
-    selection = choose(table["rows"], schema.parse(schema.Constraints, params["constraints"]))
+    constraints = schema.parse(schema.Constraints, params["constraints"])
+    selection = choose(table["rows"], constraints)
     print(to_markdown(selection))
+    if options.out:
+        write(selection, table, constraints, options.out)
     return 0 if selection["winner"] else 1
 
 

@@ -17,9 +17,10 @@ from tasks.tables import Sample
 
 if TYPE_CHECKING:
     import onnx
+    import openvino
 
-Attempt = Callable[[], "onnx.ModelProto | None"]
-"""Writes a file; returns its graph before NMS, if it is ONNX."""
+Attempt = Callable[[], "onnx.ModelProto | openvino.Model | None"]
+"""Writes a file; returns its graph before NMS, or nothing where that is INT8 of OpenVINO's."""
 SPARED: Final = (0.1, 0.25, 0.5)
 """Shares of the layers that stay in float, the most sensitive ones, where an INT8 file loses too much without."""
 
@@ -50,12 +51,17 @@ def attempts(source: Source, precision: str, path: Path) -> Iterator[Attempt]:
         write(finish(whole, description, made.masks), path)
         return whole
 
+    def write_openvino() -> "openvino.Model":
+        whole = join(graphs)
+        save(convert(finish(whole, description, graphs.masks)), path)
+        return convert(whole)
+
     if precision == "fp32":
         yield partial(write_onnx, lambda: graphs)
     elif precision == "fp16":
         yield partial(write_onnx, partial(in_half, graphs, source.parts, description))
     elif precision == "openvino-fp32":
-        yield lambda: save(convert(finish(join(graphs), description, graphs.masks)), path)
+        yield write_openvino
     elif precision == "openvino-int8":
         yield partial(quantise_openvino, graphs, training, description, path)
         for spare in _spared(source):

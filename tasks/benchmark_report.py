@@ -65,7 +65,7 @@ def to_markdown(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
             "",
             "Latency: bytes of an image file to its result (-b: of so many together), one request in flight, images of the "
             "validation split, of the last three windows. Candidates took turns, a window each. throughput: images/s of the "
-            "same. bare_p50_ms: the model alone. streams_images_s: a session on each core, all busy. video_fps: frames of an "
+            "same. bare_p50_ms: the model alone. streams_images_s: all sessions of a service busy. video_fps: frames of an "
             "MPEG-4 video, decoding included, on one thread. cpu_percent: 100 is one core. rss_mb: peak resident memory of the "
             "process with one session; streams_rss_mb: with as many as a service has, all busy. parity_drop: loss of the "
             "metric to the checkpoint on the images of the export's gate. drop: the same to the reference, on the whole "
@@ -117,11 +117,11 @@ def plot(path: Path, rows: Sequence[Mapping[str, Any]], metric: str, constraints
     slowest = max([row["p99_ms"] for row in measured], default=1.0)
     axes.set(xlabel="p99 latency, ms", ylabel=metric, xlim=(0, 1.1 * slowest))
     if "p99_ms" in limits:
-        _, edge, right, where = _edge(limits["p99_ms"], 0.0, 1.1 * slowest)
+        _, edge, right, where = axis_with(limits["p99_ms"], 0.0, 1.1 * slowest)
         axes.axvspan(edge, right, color="tab:red", alpha=0.12, label=f"above {limits['p99_ms']:g} ms{where}")
         axes.set_xlim(0, right)
     if "fitness" in limits:
-        low, edge, high, where = _edge(limits["fitness"], *axes.get_ylim())
+        low, edge, high, where = axis_with(limits["fitness"], *axes.get_ylim())
         axes.axhspan(low, edge, color="tab:orange", alpha=0.12, label=f"below {limits['fitness']:.4g}{where}")
         axes.set_ylim(low, high)
     axes.grid(alpha=0.3)
@@ -130,7 +130,7 @@ def plot(path: Path, rows: Sequence[Mapping[str, Any]], metric: str, constraints
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
-def _edge(limit: float, low: float, high: float) -> tuple[float, float, float, str]:
+def axis_with(limit: float, low: float, high: float) -> tuple[float, float, float, str]:
     """The ends of an axis that shows a bound too, the bound between them, and a word where it is too far away for that."""
     far, near = FAR * (high - low), 0.05 * (high - low)
     if low - far <= limit <= high + far:

@@ -18,7 +18,8 @@ PLACE: Final = ("device", "devices", "channels_last", "compile")
 """Of a recipe, what says where and how it computes: no hyperparameters."""
 MEASURED: Final = (
     "p50_ms", "p90_ms", "p95_ms", "p99_ms", "throughput", "cpu_percent", "rss_mb", "size_mb", "load_ms", "first_ms", "energy_j",
-    "bare_p50_ms", "streams_images_s", "streams_rss_mb", "cost_per_million", "drop", "fitness",
+    "gpu_percent", "vram_mb", "bare_p50_ms", "video_fps", "streams_images_s", "streams_rss_mb", "parity_drop", "parity_error",
+    "cost_per_million", "drop", "fitness",
 )  # fmt: skip
 """Columns of the benchmark that constraints can bound whatever the task; `tasks.metrics` has a task's own."""
 

@@ -15,6 +15,8 @@ from tasks.metrics import Measured
 from tasks.progress import Progress
 from tasks.tables import Sample
 
+CHECKPOINT_BATCH: Final = 16
+"""Images at a time of a checkpoint in PyTorch, at most the model's `max_batch`."""
 CONF: Final = 0.001
 """A detector's score threshold when its average precision is taken, as Ultralytics and COCO's toolkits set it."""
 
@@ -36,13 +38,13 @@ class Evaluation:
     measured: Measured
 
 
-def evaluate(engine: BaseEngine, samples: Sequence[Sample], *, batch: int = 16, name: str = "evaluate") -> Evaluation:
+def evaluate(engine: BaseEngine, samples: Sequence[Sample], *, batch: int = 0, name: str = "evaluate") -> Evaluation:
     """Runs `engine` on `samples` and measures it.
 
     Args:
         engine: A loaded engine.
         samples: Images with their ground truth.
-        batch: Images at a time, at most the model's `max_batch`.
+        batch: Images at a time, at most the model's `max_batch`; as many as the candidate takes in the service if 0.
         name: What the progress is called.
 
     Raises:
@@ -51,7 +53,7 @@ def evaluate(engine: BaseEngine, samples: Sequence[Sample], *, batch: int = 16, 
     description = engine.description
     task = metrics.load(description.task)
     found: list[Result] = []
-    batch = min(batch, description.max_batch)
+    batch = min(batch or engine.batch, description.max_batch)
     with Progress(name, len(samples), "images") as progress:
         for start in range(0, len(samples), batch):
             part = samples[start : start + batch]
@@ -66,4 +68,4 @@ def evaluate(engine: BaseEngine, samples: Sequence[Sample], *, batch: int = 16, 
 def evaluate_checkpoint(folder: Path, samples: Sequence[Sample], name: str) -> Evaluation:
     """Measures the checkpoint of `train` or `evolve` in `folder` with PyTorch, on all cores."""
     engine = load("pytorch-fp32", folder, len(os.sched_getaffinity(0)), package="tasks.engines")
-    return evaluate(engine, samples, name=name)
+    return evaluate(engine, samples, batch=CHECKPOINT_BATCH, name=name)

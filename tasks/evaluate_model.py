@@ -10,7 +10,7 @@ from sightline.engines import BaseEngine
 from sightline.errors import SightlineError
 from sightline.predictor import read_manifest
 from tasks import gates
-from tasks.evaluate import evaluate
+from tasks.evaluate import CHECKPOINT_BATCH, evaluate
 from tasks.exported import FILES
 from tasks.models import WEIGHTS_FILE
 from tasks.stage import METRICS_FILE
@@ -108,7 +108,8 @@ def run(
         if len(kept) < len(samples):
             images = f"{len(kept)} of the {len(samples)} images of val: the final fit learnt from the others"
             samples = kept
-    result = evaluate(engine, samples, name=f"evaluate: {split}")
+    batch = CHECKPOINT_BATCH if model.candidate == CHECKPOINT_CANDIDATE else 0
+    result = evaluate(engine, samples, batch=batch, name=f"evaluate: {split}")
     report.mkdir(parents=True, exist_ok=True)
     (report / METRICS_FILE).write_text(dump_json(result.metrics), encoding="utf-8")
     plots.evaluation(result, samples, known, report)

@@ -11,6 +11,7 @@ from sightline.errors import AnswerIsNo, SightlineError
 from tasks import gates, models, schema, stage
 from tasks.attempts import Source, attempts
 from tasks.draw import draw
+from tasks.evaluate import CHECKPOINT_BATCH
 from tasks.exported import FILES
 from tasks.graph import export_parts
 from tasks.models import WEIGHTS_FILE
@@ -72,7 +73,8 @@ def _make(precision: str, source: Source, gate: Gate, paths: Paths, settings: sc
                 break
             whole = attempt()
             replace(source.description, files={file_of(judge): _describe(folder / path)}).write(folder)
-            script.write_text(SCRIPT.format(**places, candidate=str(judge), images=settings.parity_images), encoding="utf-8")
+            given = {"candidate": str(judge), "images": settings.parity_images, "batch": CHECKPOINT_BATCH}
+            script.write_text(SCRIPT.format(**places, **given), encoding="utf-8")
             verdict = gate.judge(whole, folder, judge, settings.allowed_drop(precision) or 0.0)
         except SightlineError as error:
             verdict = gate.refuse(str(error))

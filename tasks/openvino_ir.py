@@ -1,10 +1,15 @@
 """OpenVINO's own format: a graph converted, its operators fused, and written so that the same graph gives the same bytes."""
 
 import re
-import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.engines.openvino_cpu import silence
 
 if TYPE_CHECKING:
     import onnx
@@ -14,13 +19,11 @@ _COUNTED: Final = re.compile(r"[A-Za-z]+_[0-9]+")
 _VERSION: Final = re.compile(r'\s*<info name="OpenVINO Runtime" [^>]*/>')
 
 
-def silence() -> None:
-    """Has OpenVINO's tools, which report over HTTPS, report nothing; to be called before their import."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-
-
 def convert(whole: "onnx.ModelProto") -> "openvino.Model":
-    """A graph whose activations are a node each: within SiLU, NNCF would quantise, and its convolution could not take it in."""
+    """OpenVINO's model of an ONNX graph, with its usual fusions done.
+
+    An activation is one node then: within SiLU NNCF would quantise, and the convolution before it could not take it in.
+    """
     silence()
     import openvino
 
@@ -28,6 +31,15 @@ def convert(whole: "onnx.ModelProto") -> "openvino.Model":
         path = Path(folder) / "whole.onnx"
         path.write_bytes(whole.SerializeToString())
         return openvino.convert_model(path)
+
+
+def runner(model: "openvino.Model") -> Callable[[NDArray[np.uint8]], list[NDArray[Any]]]:
+    """What runs a model in float32: uint8 (N, H, W, 3) to its outputs, in their order."""
+    silence()
+    import openvino
+
+    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda images: [value.copy() for value in compiled({"images": images}).values()]
 
 
 def save(model: "openvino.Model", path: Path) -> None:

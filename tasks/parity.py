@@ -1,9 +1,9 @@
 """Whether an exported file does what the checkpoint does, on real images: tensors before NMS, and the task's own metric."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from sightline import engines
 from sightline.contract import dump_json
 from sightline.preprocess import decode, prepare_batch
-from tasks.evaluate import Evaluation, evaluate
+from tasks import openvino_ir
+from tasks.evaluate import CHECKPOINT_BATCH, Evaluation, evaluate
 from tasks.tables import Sample
 
 if TYPE_CHECKING:
     import onnx
+    import openvino
 
     from tasks.models import Parts
 
@@ -45,8 +47,8 @@ champion = root / {champion!r}
 samples = draw(gates.samples(Dataset.read(root / {raw!r}, root / {dataset!r}), champion), {images})
 checkpoint = engines.load("pytorch-fp32", champion, package="tasks.engines")
 exported = engines.load({candidate!r}, here)
-for engine in (checkpoint, exported):
-    print(engine.facts(), evaluate(engine, samples).metrics)
+for engine, batch in ((checkpoint, {batch}), (exported, 0)):
+    print(engine.facts(), evaluate(engine, samples, batch=batch).metrics)
 '''
 
 REPEAT: Final = '''\
@@ -120,13 +122,15 @@ class Gate:
         self.parts, self.samples, self.threads = parts, samples, threads
         engine = engines.load("pytorch-fp32", checkpoint, threads, package="tasks.engines")
         self.spec, self.task = engine.description.input, engine.description.task
-        self.reference = evaluate(engine, samples, name="parity pytorch")
+        self.reference = evaluate(engine, samples, batch=CHECKPOINT_BATCH, name="parity pytorch")
 
-    def judge(self, whole: "onnx.ModelProto | None", folder: Path, candidate: engines.Candidate, max_drop: float) -> Parity:
+    def judge(
+        self, whole: "onnx.ModelProto | openvino.Model | None", folder: Path, candidate: engines.Candidate, max_drop: float
+    ) -> Parity:
         """Compares a file with the checkpoint.
 
         Args:
-            whole: Its graph before NMS; None where it is not ONNX, and its metric alone judges it.
+            whole: Its graph before NMS; None where its metric alone judges it.
             folder: A model folder that holds it.
             candidate: What runs it.
             max_drop: The largest loss of fitness that passes, 0-1.
@@ -164,15 +168,14 @@ class Gate:
         expected = self.reference.metrics["fitness"]
         return Parity(False, 0.0, expected, expected, None, None, len(self.samples), 0, _count(self.reference), message)
 
-    def _errors(self, whole: "onnx.ModelProto", precision: str) -> tuple[float | None, float | None]:
+    def _errors(self, whole: "onnx.ModelProto | openvino.Model", precision: str) -> tuple[float | None, float | None]:
         """The largest absolute and relative difference of the outputs before NMS, to two digits.
 
         None for a two-stage detector that is not float32: rounding has it look at other proposals.
         """
         import torch
-        from onnxruntime import InferenceSession
 
-        session = InferenceSession(whole.SerializeToString(), providers=["CPUExecutionProvider"])
+        run = _runner(whole)
         samples = self.samples if precision in MAX_ERROR else self.samples[:RAW_IMAGES]
         absolute, relative = [], []
         for start in range(0, len(samples), RAW_IMAGES):
@@ -182,13 +185,24 @@ class Gate:
                 expected = [tensor.numpy() for tensor in self.parts(torch.from_numpy(images))]
             if self.task in ("detect", "segment") and expected[0].ndim == 4 and precision != "fp32":
                 return None, None
-            got = session.run(None, {"images": images})
+            got = run(images)
             if self.task in ("detect", "segment") and expected[0].ndim == 4:
                 got = [*match_proposals(got[0], got[1], expected[0], expected[1]), *got[2:]]
             for mine, theirs in zip(got, expected, strict=True):
                 absolute.append(float(np.abs(mine - theirs).max()))
                 relative.append(absolute[-1] / max(float(np.abs(theirs).max()), 1e-12))
         return float(f"{max(absolute):.2g}"), float(f"{max(relative):.2g}")
+
+
+def _runner(whole: "onnx.ModelProto | openvino.Model") -> Callable[[NDArray[np.uint8]], list[NDArray[Any]]]:
+    """What runs a graph in float32: uint8 (N, H, W, 3) to its outputs."""
+    import onnx
+    from onnxruntime import InferenceSession
+
+    if isinstance(whole, onnx.ModelProto):
+        session = InferenceSession(whole.SerializeToString(), providers=["CPUExecutionProvider"])
+        return lambda images: list(session.run(None, {"images": images}))
+    return openvino_ir.runner(whole)
 
 
 def match_proposals(

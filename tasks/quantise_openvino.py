@@ -11,9 +11,10 @@ from typing import Any, Final
 import numpy as np
 
 from sightline.contract import ModelDescription
+from sightline.engines.openvino_cpu import silence
 from sightline.preprocess import decode, prepare
 from tasks.graph import Graphs, finish, join
-from tasks.openvino_ir import convert, save, silence
+from tasks.openvino_ir import convert, save
 from tasks.tables import Sample
 
 CORE: Final = "core/"

@@ -20,6 +20,8 @@ STABLE: Final = 0.1
 """The medians of the last three windows differ by this share at most, or there is another round."""
 SCREENED: Final = 10
 """Requests of each of two short looks at a candidate's numbers of threads and batch sizes, before the best are measured."""
+LOOK_NOISE: Final = 0.05
+"""By which the medians of two such looks at the same candidate may differ."""
 SHARES: Final = (50, 90, 95, 99)
 TURNS: Final = 3
 """Of what is measured after the windows."""
@@ -101,22 +103,23 @@ class Contender:
             more = {"energy_j": None if joules is None else joules / self.samples / self.row["batch"]}
             self.windows.append({**answer, "bare_ms": bare["times_ms"], **more, **gpu.read()})
 
-    def busy(self) -> None:
+    def memory_of_all_sessions(self) -> None:
         """The memory of as many sessions as a service has, each with a request in flight."""
         if self.row["shipped"] and (answer := self._all_sessions(samples=1)):
             self.row["streams_rss_mb"] = _rounded(answer["rss_mb"])
 
     def _all_sessions(self, samples: int) -> dict[str, Any]:
         count = self.row["streams"]
-        return self.ask("streams", count=count, sessions=count, samples=samples)
+        return self.ask("streams", limit_s=count * self.settings.timeout_s, sessions=count, count=count, samples=samples)
 
     def accuracy(self) -> None:
         """The task's metrics; a detector's `precision` is not the precision of its arithmetic."""
         share = max(1.0, self.judged / self.samples)
-        if answer := self.ask("accuracy", limit_s=share * self.settings.timeout_s):
+        limit_s, sessions = share * self.settings.timeout_s, self.row["streams"]  # whose memory may not be given back yet
+        if answer := self.ask("accuracy", limit_s=limit_s, sessions=sessions):
             metrics = answer["metrics"].items()
             self.row |= {f"metric/{key}" if key in self.row else key: value for key, value in metrics} | self._latency()
-            self.row |= {"status": "ok", "message": ""}
+            self.row |= {"status": "ok", "message": self._growth()}
 
     def rest(self) -> None:
         """Another turn of what is not needed: the model alone in batches, a video, and all cores busy.
@@ -137,6 +140,15 @@ class Contender:
                 return
             self.turns[column].append(answer["frames_s" if column == "video_fps" else "images_s"])
             self.row[column] = _rounded(float(np.median(self.turns[column])))
+
+    def _growth(self) -> str:
+        """What is said of a process whose peak memory grew in each half of its windows, and by more than windows differ."""
+        first, middle, last = (self.windows[index]["rss_mb"] for index in (0, len(self.windows) // 2, -1))
+        if not first < middle < last or last <= first * (1 + STABLE):
+            return ""
+        return (
+            f"rss_mb grew from {first:.4g} to {last:.4g} from the first to the last of {len(self.windows)} windows: it may leak"
+        )
 
     def _latency(self) -> dict[str, Any]:
         """What the last three windows say together."""
@@ -176,7 +188,7 @@ def measure(contenders: Sequence[Contender]) -> None:
                     each.window()
                     progress.update(int(turn < ROUNDS[0]), each.row["candidate"])
             for each in _running(contenders):
-                each.busy()
+                each.memory_of_all_sessions()
             for each in _running(contenders):
                 each.accuracy()
                 progress.update(note=f"{each.row['candidate']} {each.row['status']}")
@@ -208,29 +220,30 @@ def _screen(contenders: Sequence[Contender]) -> None:
         pairs = zip(group, zip(*looks, strict=True), strict=True)
         seen = {each: _Look.of(each, min(pair)) for each, pair in pairs if each.runs}
         for each, look in seen.items():
-            better = next((other for other in seen if other is not each and seen[other].beats(look)), None)
-            if better:
+            better = min((other for other in seen if seen[other].beats(look)), key=lambda other: seen[other], default=None)
+            if better:  # the fastest one of them, which no other beats
                 each.end("screened out", f"{look} at a short look, {better.row['candidate']} has {seen[better]}")
 
 
 class _Look(NamedTuple):
-    """What a short look at a candidate says; `order` settles between equals."""
+    """What a short look at a candidate says."""
 
     p50_ms: float
     images_s: float
     images_s_thread: float
-    order: tuple[int, int]
 
     @classmethod
     def of(cls, contender: Contender, p50_ms: float) -> "_Look":
-        threads, batch = contender.row["threads"], contender.row["batch"]
-        images_s = 1000 * batch / p50_ms
-        return cls(p50_ms, images_s, images_s / threads, (threads, batch))
+        images_s = 1000 * contender.row["batch"] / p50_ms
+        return cls(p50_ms, images_s, images_s / contender.row["threads"])
 
     def beats(self, other: "_Look") -> bool:
-        """Whether it is as good in everything, and better in something, or smaller."""
-        mine, others = ((-look.p50_ms, look.images_s, look.images_s_thread) for look in (self, other))
-        return all(a >= b for a, b in zip(mine, others, strict=True)) and (mine != others or self.order < other.order)
+        """Whether it is faster by more than such a look may be wrong, and brings as many images at least."""
+        return (
+            self.p50_ms * (1 + LOOK_NOISE) <= other.p50_ms
+            and self.images_s >= other.images_s
+            and self.images_s_thread >= other.images_s_thread
+        )
 
     def __str__(self) -> str:
         return f"p50_ms {self.p50_ms:.3g}, {self.images_s:.3g} images/s, {self.images_s_thread:.3g} a thread"

@@ -269,7 +269,9 @@ class Benchmark(Section):
     memory_mb: float = Field(gt=0)
 
 
-Objective = Literal["p99_ms", "p50_ms", "throughput", "rss_mb", "size_mb", "load_ms", "energy_j", "cost_per_million"]
+Objective = Literal[
+    "p99_ms", "p50_ms", "throughput", "streams_images_s", "rss_mb", "size_mb", "load_ms", "energy_j", "cost_per_million"
+]
 
 
 class Constraints(Section):

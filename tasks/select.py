@@ -1,6 +1,7 @@
 """select: the candidate that meets the constraints and is best at the objective, and why each other one lost."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,28 @@ def select(paths: Paths, config: Config) -> dict[str, float]:
     table = _read(paths.benchmark / JSON_FILE)
     rows = table["rows"]
     selection = choose(rows, config.constraints)
-    paths.report.mkdir()
-    plot(paths.report / PLOT_FILE, rows, metrics.load(table["task"]).FITNESS, config.constraints)
-    (paths.report / "selection.json").write_text(dump_json(selection), encoding="utf-8")
-    (paths.report / "selection.md").write_text(to_markdown(selection), encoding="utf-8")
+    write(selection, table, config.constraints, paths.report)
     if selection["winner"] is None:
         raise AnswerIsNo("\n".join(["no candidate meets the constraints; the nearest misses:", *selection["nearest"]]))
     winner = next(row for row in rows if row["candidate"] == selection["winner"])
     reasons = next(entry["reasons"] for entry in selection["candidates"] if entry["candidate"] == selection["winner"])
     print(f"select: {selection['winner']}: {'; '.join(reasons)}")
     return {key: winner[key] for key in ("fitness", "p50_ms", "p99_ms", "throughput", "rss_mb", "size_mb")}
+
+
+def write(selection: Mapping[str, Any], table: Mapping[str, Any], constraints: schema.Constraints, folder: Path) -> None:
+    """Writes the three files.
+
+    Args:
+        selection: What `tasks.selection.choose` returned.
+        table: Of the benchmark.
+        constraints: That it was chosen by.
+        folder: Where to; made where it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    plot(folder / PLOT_FILE, table["rows"], metrics.load(table["task"]).FITNESS, constraints)
+    (folder / "selection.json").write_text(dump_json(selection), encoding="utf-8")
+    (folder / "selection.md").write_text(to_markdown(selection), encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class BaseEngine(ABC):
         description: What `model.json` says.
         precision: Which of its files to run.
         threads: Threads of one inference; 1 lets several engines share a machine.
+        batch: The most images of an inference that it is to be quick with.
 
     Raises:
         SightlineError: The precision has no file, or the engine did not get what it was asked for (never a silent fallback).
@@ -72,10 +73,11 @@ class BaseEngine(ABC):
     on_gpu: ClassVar[bool] = False
     files: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, folder: Path, description: ModelDescription, precision: str, threads: int = 1) -> None:
+    def __init__(self, folder: Path, description: ModelDescription, precision: str, threads: int = 1, batch: int = 1) -> None:
         self.description = description
         self.precision = precision
         self.threads = threads
+        self.batch = batch
         self.load(folder)
 
     @classmethod
@@ -133,7 +135,7 @@ def load(candidate: str, folder: Path, threads: int | None = None, package: str 
             f"{candidate}: batches of {asked.batch}, {description.name} takes at most {description.max_batch}: "
             "choose another candidate, or set hardware.batches"
         )
-    return kind(folder, description, asked.precision, threads or asked.threads)
+    return kind(folder, description, asked.precision, threads or asked.threads, asked.batch)
 
 
 def file_of(candidate: Candidate, package: str = "sightline.engines") -> str:

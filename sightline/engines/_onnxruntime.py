@@ -15,8 +15,8 @@ from sightline.errors import MissingExtraError, NotAvailableError, SightlineErro
 CPU: Final = "CPUExecutionProvider"
 HEAVY: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that a model spends its time in."""
-_NOT_THE_MACHINE: Final = ("INVALID_GRAPH", "INVALID_PROTOBUF", "NOT_IMPLEMENTED", "out of memory", "Failed to allocate")
-"""What a session's error says where the provider is there, but cannot run this model."""
+_ABSENT: Final = (".so", "driver", "no CUDA-capable device", "Failed to load", "failed to load")
+"""What a session's error says where the provider's libraries, driver or GPU are not there; else it cannot run this model."""
 _ERRORS_ONLY: Final = 3  # SessionOptions.log_severity_level
 
 
@@ -63,9 +63,9 @@ class OnnxRuntimeEngine(BaseEngine):
             if self.provider == CPU:
                 raise
             reason = first_line(error)
-            if any(word in reason for word in _NOT_THE_MACHINE):
-                raise SightlineError(f"{path}: {self.provider} cannot run it: {reason}: choose another candidate") from error
-            raise NotAvailableError(f"{self.provider}: not available: {reason}: {self.remedy}") from error
+            if any(word in reason for word in _ABSENT):
+                raise NotAvailableError(f"{self.provider}: not available: {reason}: {self.remedy}") from error
+            raise SightlineError(f"{path}: {self.provider} cannot run it: {reason}: choose another candidate") from error
         if self.session.get_providers()[0] != self.provider:
             got = ", ".join(self.session.get_providers())
             raise NotAvailableError(f"{path}: runs on {got}, expected {self.provider}: {self.remedy}")

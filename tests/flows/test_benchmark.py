@@ -189,5 +189,7 @@ def test_a_model_of_ones_own_is_measured_and_chosen_from(tmp_path: Path, capfd: 
     ]
     assert benchmark([*arguments, "--out", str(tmp_path / "out"), *small]) == 0, capfd.readouterr()
     assert "| onnxruntime-cpu-fp32 | 1.0" in capfd.readouterr().out
-    assert select([str(tmp_path / "out" / "reports" / "benchmark"), "constraints.max.drop=1"]) == 0
+    chosen = tmp_path / "chosen"
+    assert select([str(tmp_path / "out" / "reports" / "benchmark"), "constraints.max.drop=1", "--out", str(chosen)]) == 0
+    assert {path.name for path in chosen.iterdir()} == {"selection.md", "selection.json", "accuracy_latency.png"}
     assert capfd.readouterr().out.startswith("# onnxruntime-cpu-fp32")

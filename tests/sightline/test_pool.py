@@ -98,8 +98,9 @@ def test_a_bad_image_fails_its_own_request_alone(detector: Path) -> None:
     pool.close()
 
 
-def test_what_waits_goes_together_as_far_as_the_candidate_takes_it(detector: Path) -> None:
-    predictor = Gated(detector, "onnxruntime-cpu-fp32-b3")
+@pytest.mark.parametrize("engine", ["onnxruntime-cpu", "openvino-cpu"])
+def test_what_waits_goes_together_as_far_as_the_candidate_takes_it(detector: Path, engine: str) -> None:
+    predictor = Gated(detector, f"{engine}-fp32-b3")
     pool = Pool([predictor], size=16)
     pool.start()
     images = [jpeg((value, 0, 0), (32, 32), "PNG") for value in range(100, 106)]

@@ -98,6 +98,7 @@ def test_every_precision_passes_and_runs(exported: Paths, samples: list[Sample])
 
 def test_parity_report_has_numbers(exported: Paths) -> None:
     report = json.loads((exported.report / "parity.json").read_text())
+    assert 0 < report["openvino-fp32"]["max_rel_error"] < 1e-4
     assert report["fp32"]["reference"] == report["fp32"]["metric"] == 1.0
     assert 0 < report["fp32"]["max_rel_error"] < 1e-4
     assert report["fp32"]["max_abs_error"] < report["int8"]["max_abs_error"]
@@ -279,7 +280,9 @@ def test_parity_catches_another_preprocessing(
     assert "outputs differ" in verdict.message
 
 
+@pytest.mark.parametrize("picture", ["flat", "noise"])
 def test_parity_catches_a_calibration_on_pictures_of_nothing(
+    picture: str,
     inputs: tuple[dict[str, Path], schema.Model],
     parts: Parts,
     graphs: Graphs,
@@ -287,7 +290,10 @@ def test_parity_catches_a_calibration_on_pictures_of_nothing(
     samples: list[Sample],
     tmp_path: Path,
 ) -> None:
-    Image.new("RGB", (48, 40), (124, 116, 104)).save(tmp_path / "nothing.png")  # 0 for the network: all else is cut off
+    pixels = np.full((40, 48, 3), (124, 116, 104), np.uint8)  # 0 for the network: all else is cut off
+    if picture == "noise":
+        pixels += np.random.default_rng(0).integers(0, 3, pixels.shape, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "nothing.png")
     strangers = [replace(sample, path=tmp_path / "nothing.png") for sample in samples]
     whole = join(quantise(graphs, strangers, description.input))
     write(finish(whole, description), tmp_path / "model.onnx")

@@ -59,11 +59,12 @@ class TestEngine:
                 engine.run(plain((0, 255, 51), count), 0.25)["probabilities"], [[0, 1, 0.2]] * count, rtol=1e-6
             )
 
-    def test_results_outlive_the_next_run(self, name: str, classifier: Path) -> None:
-        engine = engines.load(f"{name}-fp32", classifier)
-        first = engine.run(plain((255, 0, 0)), 0.25)["probabilities"]
-        engine.run(plain((0, 0, 255)), 0.25)
-        np.testing.assert_array_equal(first, [[1, 0, 0]])
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_results_outlive_the_next_run(self, name: str, classifier: Path, count: int) -> None:
+        engine = engines.load(f"{name}-fp32-b3", classifier)
+        first = engine.run(plain((255, 0, 0), count), 0.25)["probabilities"]
+        engine.run(plain((0, 0, 255), count), 0.25)
+        np.testing.assert_array_equal(first, [[1, 0, 0]] * count)
 
     @pytest.mark.parametrize("threads", [1, 2])
     def test_says_what_runs(self, name: str, detector: Path, threads: int) -> None:

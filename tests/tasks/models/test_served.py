@@ -41,7 +41,7 @@ QUICK = (
     ("yolov8n-seg", "segment"),
 )
 """A light one for each task."""
-TWO = ("fp32", "int8")
+TWO = ("fp32", "int8", "openvino-fp32")
 PRECISIONS = {"classify": TWO, "multilabel": TWO, "detect": TWO, "segment": ("fp32", "fp16", "openvino-fp32", "openvino-int8")}
 """What is exported for some tasks; for the others all that there is."""
 Answer = dict[str, Any]
