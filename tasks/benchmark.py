@@ -54,7 +54,7 @@ def benchmark(paths: Paths, config: Config) -> dict[str, float]:
     contenders = [
         _contender(candidate, description, images, paths, config, len(judged)) for candidate in candidates(config.hardware)
     ]
-    measure(contenders)
+    measure(contenders, screen=config.benchmark.screen)
     rows = [each.row for each in contenders]
     _compare(rows, config.hardware.price_per_hour)
     paths.report.mkdir()

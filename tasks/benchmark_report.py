@@ -64,12 +64,12 @@ def to_markdown(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
             *lines,
             "",
             "Latency: bytes of an image file to its result (-b: of so many together), one request in flight, images of the "
-            "validation split, of the last three windows. Candidates took turns, a window each. throughput: images/s of the "
-            "same. bare_p50_ms: the model alone. streams_images_s: all sessions of a service busy. video_fps: frames of an "
-            "MPEG-4 video, decoding included, on one thread. cpu_percent: 100 is one core. rss_mb: peak resident memory of the "
-            "process with one session; streams_rss_mb: with as many as a service has, all busy. parity_drop: loss of the "
-            "metric to the checkpoint on the images of the export's gate. drop: the same to the reference, on the whole "
-            "validation split.",
+            "validation split: the medians of the last three windows. Candidates took turns, a window each. throughput: "
+            "images/s of the same. bare_p50_ms: the model alone. streams_images_s: all sessions of a service busy. "
+            "video_fps: frames of an MPEG-4 video, decoding included, on one thread. cpu_percent: 100 is one core. rss_mb: "
+            "peak resident memory of the process with one session; streams_rss_mb: with as many as a service has, all busy. "
+            "parity_drop: loss of the metric to the checkpoint on the images of the export's gate. drop: the same to the "
+            "reference, on the whole validation split.",
             *_unstable(rows),
             "",
             f"Machine: {machine['name']}, {machine['memory_gb']} GB, governor {machine['governor'] or 'unknown'}, "

@@ -151,34 +151,40 @@ class Contender:
         )
 
     def _latency(self) -> dict[str, Any]:
-        """What the last three windows say together."""
+        """What the last three windows say: their medians, so that what disturbs one of them is not the candidate's tail."""
         last = self.windows[-3:]
-        times, bare = (np.concatenate([window[key] for window in last]) for key in ("times_ms", "bare_ms"))
+        times, bare = ([np.asarray(window[key]) for window in last] for key in ("times_ms", "bare_ms"))
         energy = [window["energy_j"] for window in last]
         found = {
-            **{f"p{share}_ms": float(np.percentile(times, share)) for share in SHARES},
-            "bare_p50_ms": float(np.median(bare)),
-            "throughput": 1000 * self.row["batch"] / float(times.mean()),
+            **{f"p{share}_ms": float(np.median([np.percentile(each, share) for each in times])) for share in SHARES},
+            "bare_p50_ms": float(np.median(np.concatenate(bare))),
+            "throughput": 1000 * self.row["batch"] / float(np.median([each.mean() for each in times])),
             "cpu_percent": float(np.mean([window["cpu_percent"] for window in last])),
             "rss_mb": last[-1]["rss_mb"],
             "energy_j": None if None in energy else float(np.mean(energy)),
             "gpu_percent": _mean(window["gpu_percent"] for window in last),
             "vram_mb": last[-1]["vram_mb"],
-            "samples": len(times),
+            "samples": sum(map(len, times)),
             "windows": len(self.windows),
             "is_stable": self.is_stable,
         }
         return {key: _rounded(value) for key, value in found.items()}
 
 
-def measure(contenders: Sequence[Contender]) -> None:
-    """Fills the contenders' rows; ends their processes."""
+def measure(contenders: Sequence[Contender], *, screen: bool) -> None:
+    """Fills the contenders' rows; ends their processes.
+
+    Args:
+        contenders: Not loaded yet.
+        screen: Look at them shortly first, and leave out what is best at nothing.
+    """
     try:
         with Progress("benchmark", STEPS * len(contenders), "steps") as progress:
             for each in contenders:
                 each.load()
                 progress.update(note=each.row["candidate"])
-            _screen(contenders)
+            if screen:
+                _screen(contenders)
             for turn in range(ROUNDS[1]):
                 running = _running(contenders)
                 if all(each.is_stable for each in running):

@@ -265,6 +265,7 @@ class Benchmark(Section):
     samples: int = Field(ge=1)
     warmup: int = Field(ge=0)
     batches: tuple[Annotated[int, Field(ge=1, le=64)], ...]
+    screen: bool
     timeout_s: float = Field(gt=0)
     memory_mb: float = Field(gt=0)
 

@@ -64,10 +64,11 @@ def config(
     machine: str = "any",
     threads: tuple[int, ...] = (1,),
     batches: tuple[int, ...] = (1,),
+    screen: bool = True,
 ) -> Config:
     return Config(
         model=model_config("resnet18", imgsz=32),
-        benchmark=schema.Benchmark(samples=samples, warmup=2, batches=(2,), timeout_s=timeout_s, memory_mb=1500),
+        benchmark=schema.Benchmark(samples=samples, warmup=2, batches=(2,), screen=screen, timeout_s=timeout_s, memory_mb=1500),
         hardware=schema.Hardware(threads=threads, batches=batches, machine=machine, price_per_hour=3.6, candidates=candidates),
     )
 
@@ -310,6 +311,19 @@ def test_numbers_of_threads_that_are_best_at_nothing_are_screened_out(
         "p50_ms 4, 250 images/s, 62.5 a thread at a short look, quick-fp32-t2 has p50_ms 3, 333 images/s, 167 a thread"
     )
     assert Counter(fake.asked)["window", "quick-fp32-t4"] == 2
+
+
+def test_all_are_measured_where_nothing_is_screened(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
+    fake.medians = {"quick-fp32": [5.0], "quick-fp32-t2": [9.0]}
+    rows = measured(inputs, tmp_path / "report", "quick-fp32", threads=(1, 2), screen=False)
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    assert Counter(fake.asked)["window", "quick-fp32-t2"] == 3
+
+
+def test_what_disturbs_one_window_is_not_the_candidates_tail(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
+    fake.medians = {"quick-fp32": [5.0, 5.4, 5.0]}
+    row = measured(inputs, tmp_path / "report", "quick-fp32")["quick-fp32"]
+    assert (row["p50_ms"], row["p99_ms"], row["throughput"]) == (5.0, 5.0, 200.0)
 
 
 def test_a_larger_batch_is_measured_where_it_brings_more_images(
