@@ -280,9 +280,7 @@ def test_parity_catches_another_preprocessing(
     assert "outputs differ" in verdict.message
 
 
-@pytest.mark.parametrize("picture", ["flat", "noise"])
 def test_parity_catches_a_calibration_on_pictures_of_nothing(
-    picture: str,
     inputs: tuple[dict[str, Path], schema.Model],
     parts: Parts,
     graphs: Graphs,
@@ -290,10 +288,7 @@ def test_parity_catches_a_calibration_on_pictures_of_nothing(
     samples: list[Sample],
     tmp_path: Path,
 ) -> None:
-    pixels = np.full((40, 48, 3), (124, 116, 104), np.uint8)  # 0 for the network: all else is cut off
-    if picture == "noise":
-        pixels += np.random.default_rng(0).integers(0, 3, pixels.shape, np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "nothing.png")
+    Image.new("RGB", (48, 40), (124, 116, 104)).save(tmp_path / "nothing.png")  # 0 for the network: all else is cut off
     strangers = [replace(sample, path=tmp_path / "nothing.png") for sample in samples]
     whole = join(quantise(graphs, strangers, description.input))
     write(finish(whole, description), tmp_path / "model.onnx")
