@@ -206,6 +206,7 @@ class Train(Section):
     warmup_epochs: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
     balance: Literal["none", "weights", "sampler"]
+    rare: float = Field(gt=0, le=1)
     dice: float = Field(ge=0)
     augment: dict[str, float]
     seed: int = Field(ge=0)

@@ -24,6 +24,7 @@ from sightline.errors import MissingExtraError, SightlineError
 from sightline.preprocess import decode, prepare
 from tasks import augmentation_sheet, schema
 from tasks.models import AUGMENTATION_FILE, DivergedError, OnEpoch, starting_weights
+from tasks.models._balance import draw
 from tasks.models._torch import (
     AVERAGE_TAU,
     batches_of,
@@ -77,14 +78,22 @@ class Images(YOLODataset):  # type: ignore[misc]
         config: The input's size and how an image is brought to it.
         hyp: Ultralytics' settings.
         classes: Class names.
+        sampling: How often each image is drawn; see `tasks.models._balance`.
     """
 
     ims: list[Any]
     im_hw0: list[Any]
     im_hw: list[Any]
 
-    def __init__(self, samples: list[Sample], config: schema.Model, hyp: Any, classes: tuple[str, ...]) -> None:
-        self.samples, self.classes = samples, classes
+    def __init__(
+        self,
+        samples: list[Sample],
+        config: schema.Model,
+        hyp: Any,
+        classes: tuple[str, ...],
+        sampling: Tensor | None = None,
+    ) -> None:
+        self.samples, self.classes, self.sampling = samples, classes, sampling
         names = {"names": dict(enumerate(classes))}
         self.outlines = config.task == "segment"
         given = {"img_path": "", "data": names, "imgsz": config.imgsz, "augment": True, "hyp": hyp, "batch_size": hyp.batch}
@@ -176,10 +185,12 @@ class Data(Protocol):
     """What is learnt from, map-style: dicts of tensors.
 
     An item has `img` uint8 (3, H, W) RGB, `cls`, its label or its objects', and for a detector `bboxes` float32 (K, 4) xywh,
-    shares of the image. A batch has `img` uint8 (N, 3, H, W), and what the network's loss reads.
+    shares of the image. A batch has `img` uint8 (N, 3, H, W), and what the network's loss reads. `sampling` is how often each
+    item is drawn in an epoch, on average, float64 (items,); None: each once.
     """
 
     classes: tuple[str, ...]
+    sampling: Tensor | None
 
     def __len__(self) -> int: ...
 
@@ -250,8 +261,14 @@ def _layout(recipe: schema.Train) -> torch.memory_format:
 def write_sheet(data: Data, recipe: schema.Train, path: Path) -> None:
     """Shows some images as the first epoch may have them."""
     seed_epoch(recipe.seed, 1)
-    chosen = torch.randperm(len(data))[: augmentation_sheet.SHOWN].tolist()
+    chosen = order(data)[: augmentation_sheet.SHOWN]
     augmentation_sheet.write([_picture(data[index]) for index in chosen], data.classes, path)
+
+
+def order(data: Data) -> list[int]:
+    """The images of an epoch in a random order."""
+    drawn: list[int] = (torch.randperm(len(data)) if data.sampling is None else draw(data.sampling)).tolist()
+    return drawn
 
 
 def _picture(item: dict[str, Tensor]) -> augmentation_sheet.Picture:
@@ -353,6 +370,7 @@ def _set_rates(optimizer: torch.optim.Optimizer, recipe: schema.Train, epoch: fl
 def _epoch(state: _State, data: Data, recipe: schema.Train, epoch: int) -> dict[str, float]:
     """Trains one epoch; returns the mean of each loss, and the last learning rate."""
     seed_epoch(recipe.seed, epoch)
+    drawn = order(data)
     hyp = copy(state.model.args)
     if epoch > recipe.epochs - hyp.close_mosaic:
         data.close_mosaic(hyp)
@@ -360,10 +378,10 @@ def _epoch(state: _State, data: Data, recipe: schema.Train, epoch: int) -> dict[
     loader: DataLoader[Any] = DataLoader(
         cast("Dataset[Any]", data),
         recipe.batch,
-        shuffle=True,
+        sampler=drawn,
         num_workers=recipe.workers,
         collate_fn=data.collate_fn,
-        drop_last=1 == len(data) % recipe.batch < len(data),  # one image is no batch to normalise
+        drop_last=1 == len(drawn) % recipe.batch < len(drawn),  # one image is no batch to normalise
     )
     device = next(state.model.parameters()).device
     dtype = dtype_of(recipe, device)

@@ -13,6 +13,7 @@ from tasks.models._torch import load_exactly
 
 SIDE: Final = 56
 """M, cells of a mask's side: Mask R-CNN's 28 doubled, as prototypes are finer than what that pools from."""
+BALANCE: Final = _ultralytics_detect.BALANCE
 SAMPLES: Final = 2  # in a cell, in each direction
 
 
