@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from sightline.errors import MissingExtraError, SightlineError
+from sightline.errors import MissingExtraError
 from tasks import augmentation_sheet, models, schema, tables
 from tasks.models import AUGMENTATION_FILE, DivergedError, OnEpoch, _ranks
 from tasks.models._balance import draw
@@ -136,9 +136,7 @@ def fit(
         on_epoch: Called after each epoch, those done before included.
         validation: Looks at the validation split, and keeps the best weights; None: the last ones are kept.
     """
-    device = device_of(recipe.device)
-    if device.type == "cuda" and recipe.devices > (there := torch.cuda.device_count()):
-        raise SightlineError(f"train.devices: got {recipe.devices}, expected at most {there}: this machine has no more")
+    _ranks.check_devices(recipe, len(cast("Sized", learning.data)))
     write_sheet(learning, recipe, work / AUGMENTATION_FILE)
     start = deepcopy(learning.network.state_dict())
 
