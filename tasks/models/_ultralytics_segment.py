@@ -29,6 +29,31 @@ class Family(_ultralytics_detect.Family):
         scale, core, decode = _ultralytics.Scale().eval(), Core(network), Decode(network, imgsz).eval()
         return models.Parts(scale, core, decode, Masks(imgsz).eval())
 
+    def around(self) -> tuple[nn.Module, nn.Module]:
+        return _ultralytics.Scale().eval(), Split(len(self.classes)).eval()
+
+    def masks_around(self) -> nn.Module:
+        return Masks(self.config.imgsz).eval()
+
+
+class Split(_ultralytics_detect.Split):
+    """What Ultralytics' ONNX export gives to boxes and scores, and as features coefficients (N, A, D) and prototypes.
+
+    Its first output is float32 (N, 4 + C + D, A), boxes as xywh in input pixels; its second are the prototypes, float32 (N, D,
+    H / 4, W / 4).
+
+    Args:
+        classes: C.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.count = 4 + classes
+
+    def forward(self, output: Tensor, prototypes: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        boxes, scores = super().forward(output[:, : self.count])
+        return boxes, scores, output[:, self.count :].transpose(1, 2), prototypes.clone()
+
 
 class Core(_ultralytics_detect.Core):
     """As a detector's, with the convolutions of the masks.
