@@ -1,16 +1,18 @@
-"""Training, side by side: the stage `train` with `yolo detect train`, and ResNet-18 on Lightning with a bare PyTorch loop.
+"""Training, side by side: the stage `train` with `yolo detect train`, and Lightning's models with a bare PyTorch loop.
 
-    python benchmarks/training.py [--epochs 4] [--images 1000 | --path ../shared/data/bccd] [OVERRIDE ...]
+    python benchmarks/training.py [--epochs 4] [--images 600 | --path ../shared/data/bccd] [--seeds 2] [OVERRIDE ...]
 
-Detection: whole processes from start to end, on the same images and splits, from scratch, on the CPU, with no tracker.
-Ultralytics' command runs as it does by default, and once more without validation and plots. Both results are measured by our
-evaluation on the validation split. An OVERRIDE is one of ours alone, e.g. `train.optimizer=AdamW`.
+Detection: whole processes from start to end, on the same images and splits, from scratch, on the CPU, with no tracker. First
+each as it is by default; then both with one recipe, `RECIPE` and `AUGMENT`, which is Ultralytics' but for what a short run of
+either does otherwise (its learning rate stays, each batch is a step), and with several seeds, so that speed is compared at the
+same accuracy. All results are measured by our evaluation on the validation split. An OVERRIDE is one of ours alone, in the
+first comparison, e.g. `train.optimizer=AdamW`.
 
 Needs quiet cores: Ultralytics trains with one thread fewer than there are cores, ours with all, and threads that wait for each
 other on busy cores lose most of their time.
 
-Classification: epochs of drawn noise by `tasks.models._lightning.fit` and by a loop of plain PyTorch with the same network,
-batches, precision, memory format and optimizer, in turns. All run one after the other in one go.
+Lightning: epochs of drawn noise by `tasks.models._lightning.fit` and by a loop of plain PyTorch with the same network, batches,
+precision, memory format and optimizer, and a checkpoint after each epoch, in turns. All run one after the other in one go.
 """
 
 import argparse
@@ -25,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -46,7 +48,17 @@ STAGES = {
     "train": "--raw raw --dataset dataset --fingerprint fingerprint --model model --report report",
 }
 POLL_S = 0.02  # how often the checkpoint is looked at
-CLASSES, SIDE = 10, 64  # of the drawn images
+RECIPE = {
+    "batch": 8, "optimizer": "AdamW", "lr0": 0.00125, "momentum": 0.9, "weight_decay": 0.0005, "warmup_epochs": 1.0,
+}  # fmt: skip
+"""What Ultralytics' `optimizer=auto` chooses for a short run on four classes, and its other defaults. Of its three epochs of
+warm-up a run of four has one on both sides; batches of 16 would be too few steps to reach an accuracy worth comparing."""
+AUGMENT = {
+    "hsv_h": 0.015, "hsv_s": 0.7, "hsv_v": 0.4, "translate": 0.1, "scale": 0.5, "fliplr": 0.5, "mosaic": 1.0, "close_mosaic": 0,
+}  # fmt: skip
+"""Ultralytics' defaults; those that are not named are off on both sides."""
+CLASSES = 10  # of the drawn images
+AUX = 0.4  # the weight of an auxiliary head's loss
 
 
 @dataclass(frozen=True)
@@ -102,14 +114,18 @@ def epoch_of(times: list[float]) -> float:
     return statistics.median(later - earlier for earlier, later in pairwise(times))
 
 
-def ours(work: Path) -> Run:
+def ours(work: Path, params: dict[str, Any]) -> Run:
+    for name in ("work", "model", "report"):
+        shutil.rmtree(work / name, ignore_errors=True)
+    (work / "params.yaml").write_text(yaml.safe_dump(params))
     with times_of(work / "work", "checkpoint.pt") as times:
         total = stage("train", work)
     return Run(total, epoch_of(times), work / "model" / "weights.pt")
 
 
-def theirs(work: Path, model: dict[str, Any], train: dict[str, Any], name: str, *settings: str) -> Run:
-    """Ultralytics' own command, which writes when each epoch ended into results.csv."""
+def theirs(work: Path, params: dict[str, Any], name: str, *settings: str) -> Run:
+    """Ultralytics' own command, which writes when each epoch ended into results.csv; the weights are those of the last one."""
+    model, train = params["model"], params["train"]
     command = [
         *(str(Path(sys.executable).with_name("yolo")), "detect", "train", f"model={model['arch']}.yaml", "data=yolo/data.yaml"),
         *(f"imgsz={model['imgsz']}", f"batch={train['batch']}", f"epochs={train['epochs']}", f"seed={train['seed']}"),
@@ -126,7 +142,7 @@ def theirs(work: Path, model: dict[str, Any], train: dict[str, Any], name: str, 
     total = execute(command, work, **environment)
     folder = work / "runs" / name
     rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
-    return Run(total, epoch_of([float(row["time"]) for row in rows]), folder / "weights" / "best.pt")
+    return Run(total, epoch_of([float(row["time"]) for row in rows]), folder / "weights" / "last.pt")
 
 
 def judge(weights: Path, work: Path, params: dict[str, Any]) -> float:
@@ -150,36 +166,63 @@ def judge(weights: Path, work: Path, params: dict[str, Any]) -> float:
     return evaluate_checkpoint(folder, dataset.samples("val"), weights.name).metrics["mAP50"]
 
 
-def detection(work: Path, source: list[str], overrides: list[str]) -> None:
-    """Prints the table of the detector."""
-    text = compose_params([*source, "tracking=none", "train.device=cpu", *overrides], ROOT)
-    params = yaml.safe_load(text)
-    (work / "params.yaml").write_text(text)
+def compose(source: list[str], overrides: list[str]) -> dict[str, Any]:
+    params: dict[str, Any] = yaml.safe_load(compose_params([*source, "tracking=none", "train.device=cpu", *overrides], ROOT))
+    return params
+
+
+def compare(work: Path, name: str, trainings: list[tuple[dict[str, Any], list[str]]]) -> None:
+    """Prints the table of a detector's trainings: for each seed the parameters of ours, and Ultralytics' settings."""
+    found: dict[str, list[tuple[Run, float]]] = {"yolo detect train": [], "sightline, stage train": []}
+    for index, (params, settings) in enumerate(trainings):
+        for runs, run in zip(
+            found.values(), (theirs(work, params, f"{name}-{index}", *settings), ours(work, params)), strict=True
+        ):
+            runs.append((run, judge(run.weights, work, params)))
+    model, recipe = (trainings[0][0][section] for section in ("model", "train"))
+    print(f"\n{name}: {model['arch']}, {model['imgsz']} px, batch {recipe['batch']}, {recipe['epochs']} epochs")
+    print("\n| detection | epoch, s | start to end, s | mAP50 | of each seed |\n|---|---:|---:|---:|---|")
+    means = {}
+    for label, runs in found.items():
+        scores = [score for _, score in runs]
+        means[label] = [
+            statistics.mean(values) for values in zip(*((run.epoch_s, run.total_s) for run, _ in runs), strict=True)
+        ]
+        each = ", ".join(f"{score:.3f}" for score in scores)
+        print(f"| {label} | {means[label][0]:.2f} | {means[label][1]:.1f} | {statistics.mean(scores):.3f} | {each} |")
+    (epoch, total), (own_epoch, own_total) = means.values()
+    print("\n| ratio | epoch | start to end |\n|---|---:|---:|")
+    print(f"| yolo detect train / sightline | {epoch / own_epoch:.2f} | {total / own_total:.2f} |", flush=True)
+
+
+def detection(work: Path, source: list[str], epochs: int, seeds: int, overrides: list[str]) -> None:
+    """Prints both tables of the detector."""
+    params = compose(source, [f"train.epochs={epochs}", *overrides])
+    (work / "params.yaml").write_text(yaml.safe_dump(params))
     (work / "source.json").write_text(json.dumps({"files": 0}))
     for name in list(STAGES)[:-1]:
         stage(name, work)
     sightline = str(Path(sys.executable).with_name("sightline"))
     execute([sightline, "convert", str(work / "dataset"), str(work / "yolo"), "--to", "yolo", "--lossy"], ROOT)
-    model, train = params["model"], params["train"]
-    peers = {
-        "yolo detect train": theirs(work, model, train, "default"),
-        "yolo detect train val=False plots=False": theirs(work, model, train, "bare", "val=False", "plots=False"),
-        "sightline, stage train": ours(work),
-    }
-    print(
-        f"\n{model['arch']}, {model['imgsz']} px, batch {train['batch']}, {train['epochs']} epochs; ours: {train['optimizer']}"
-    )
-    print("\n| detection | epoch, s | start to end, s | mAP50 |\n|---|---:|---:|---:|")
-    for label, run in peers.items():
-        print(f"| {label} | {run.epoch_s:.2f} | {run.total_s:.1f} | {judge(run.weights, work, params):.3f} |", flush=True)
-    default, bare, mine = peers.values()
-    print("\n| ratio | epoch | start to end |\n|---|---:|---:|")
-    for label, run in (("yolo detect train / sightline", default), ("the same without validation and plots", bare)):
-        print(f"| {label} | {run.epoch_s / mine.epoch_s:.2f} | {run.total_s / mine.total_s:.2f} |", flush=True)
+    compare(work, "each as by default", [(params, [])])
+    same = [*(f"train.{key}={value}" for key, value in RECIPE.items()), "train.scheduler=constant", f"train.epochs={epochs}"]
+    same += [f"++train.augment.{key}={value}" for key, value in AUGMENT.items()]
+    given = [f"{key}={value}" for key, value in (RECIPE | AUGMENT).items()]
+    given += ["lrf=1.0", f"nbs={RECIPE['batch']}", "warmup_bias_lr=0.0"]
+    pairs = [(compose(source, [*same, f"train.seed={seed}"]), given) for seed in range(seeds)]
+    compare(work, "the same recipe", pairs)
 
 
-def bare_epochs(network: Any, data: Any, recipe: Any, epochs: int) -> list[float]:
-    """When each epoch of a plain PyTorch loop ended, seconds."""
+def bare_epochs(network: Any, loss: Callable[[Any, Any], Any], data: Any, recipe: Any, checkpoint: Path) -> list[float]:
+    """When each epoch of a plain PyTorch loop ended, seconds.
+
+    Args:
+        network: In channels-last.
+        loss: Of what the network gives, and of the batch's labels.
+        data: Items are uint8 (3, H, W) and labels.
+        recipe: Batch, precision, optimizer and epochs.
+        checkpoint: Written after each epoch, as ours does.
+    """
     import torch
     from torch.utils.data import DataLoader
 
@@ -191,62 +234,106 @@ def bare_epochs(network: Any, data: Any, recipe: Any, epochs: int) -> list[float
     network.train().to(memory_format=torch.channels_last)
     optimizer, normalise, times = optimizer_of(network, recipe), Normalise(), [time.perf_counter()]
     with deterministic():
-        for _ in range(epochs):
+        for _ in range(recipe.epochs):
             for images, labels in DataLoader(data, recipe.batch, shuffle=True, drop_last=True):
                 optimizer.zero_grad()
                 with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                    logits = network(normalise(images).contiguous(memory_format=torch.channels_last))
-                torch.nn.functional.cross_entropy(logits.float(), labels).backward()
+                    found = network(normalise(images).contiguous(memory_format=torch.channels_last))
+                loss(found, labels).backward()
                 optimizer.step()
+            torch.save({"model": network.state_dict(), "optimizer": optimizer.state_dict()}, checkpoint)
             times.append(time.perf_counter())
     return times[1:]
 
 
-def lightning_epochs(network: Any, data: Any, recipe: Any, work: Path) -> list[float]:
+def lightning_epochs(learning: Any, recipe: Any, work: Path) -> list[float]:
     """When each epoch of ours ended, seconds."""
-    from tasks.models import _lightning, _lightning_classify
+    from tasks.models import _lightning
 
     times: list[float] = []
-    learning = _lightning_classify.Learning(network, data, tuple(map(str, range(CLASSES))), "none")
     work.mkdir()
     _lightning.fit(learning, recipe, work=work, out=work / "weights.pt", on_epoch=lambda *_: times.append(time.perf_counter()))
     return times
 
 
-def classification(work: Path, images: int, epochs: int, rounds: int) -> None:
-    """Prints the table of the classifier."""
+def classifier(images: int, side: int) -> tuple[Any, Callable[[Any, Any], Any]]:
+    """Images of noise with a class each, and the loss of a bare loop."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    data = torch.utils.data.TensorDataset(noise(images, side), torch.randint(0, CLASSES, (images,)))
+    data.labels = data.tensors[1]
+    return data, lambda logits, labels: cross_entropy(logits.float(), labels)
+
+
+def semantic(images: int, side: int) -> tuple[Any, Callable[[Any, Any], Any]]:
+    """Images of noise with a class each pixel, and the loss of a bare loop: of heads that each give logits."""
+    import torch
+    from torch.nn.functional import cross_entropy, interpolate
+
+    masks = torch.randint(0, CLASSES, (images, side, side), dtype=torch.uint8)
+    data = torch.utils.data.TensorDataset(noise(images, side), masks)
+    data.masks = masks
+
+    def loss(heads: Any, labels: Any) -> Any:
+        main, *others = (logits.float() for logits in heads)
+        labels = labels.long()
+        total = cross_entropy(interpolate(main, labels.shape[1:], mode="bilinear"), labels)
+        for logits in others:
+            step = side // logits.shape[-1]
+            total = total + AUX * cross_entropy(logits, labels[:, step // 2 :: step, step // 2 :: step])
+        return total
+
+    return data, loss
+
+
+def noise(images: int, side: int) -> Any:
     import torch
 
-    from tasks import models, schema
+    torch.manual_seed(0)
+    return torch.randint(0, 256, (images, 3, side, side), dtype=torch.uint8)
 
-    params = yaml.safe_load(compose_params(["model=resnet18", f"train.epochs={epochs}", "train.device=cpu"], ROOT))
+
+def lightning(work: Path, name: str, images: int, side: int, epochs: int, rounds: int) -> None:
+    """Prints the table of a model that Lightning trains."""
+    from tasks import models, schema
+    from tasks.models import _lightning_classify, _lightning_semantic
+
+    params = compose([], [f"model={name}", f"train.epochs={epochs}"])
     recipe = schema.parse(schema.Train, params["train"])
     family: Any = models.load(schema.parse(schema.Model, params["model"]), tuple(map(str, range(CLASSES))))
-    torch.manual_seed(0)
-    pixels, labels = torch.randint(0, 256, (images, 3, SIDE, SIDE), dtype=torch.uint8), torch.randint(0, CLASSES, (images,))
-    data = torch.utils.data.TensorDataset(pixels, labels)
+    is_semantic = family.config.task == "semantic"
+    data, loss = (semantic if is_semantic else classifier)(images, side)
     steps: dict[str, list[float]] = {"PyTorch, a bare loop": [], "sightline, Lightning": []}
     for turn in range(rounds):
+        bare, network = family.build(), family.build()
+        for each in (bare, network):
+            _lightning_semantic.keep_exact(each)  # torch 2.15 would compute wrong gradients without, in either
+        if is_semantic:
+            learning: Any = _lightning_semantic.Learning(family, network, data, recipe)
+        else:
+            learning = _lightning_classify.Learning(network, data, family.classes, "none")
         for label, times in (
-            ("PyTorch, a bare loop", bare_epochs(family.build(), data, recipe, epochs)),
-            ("sightline, Lightning", lightning_epochs(family.build(), data, recipe, work / f"lightning-{turn}")),
+            ("PyTorch, a bare loop", bare_epochs(bare, loss, data, recipe, work / "bare.pt")),
+            ("sightline, Lightning", lightning_epochs(learning, recipe, work / f"{name}-{turn}")),
         ):
             steps[label] += [later - earlier for earlier, later in pairwise(times)]
     medians = {label: statistics.median(values) for label, values in steps.items()}
-    print(f"\nresnet18, {SIDE} px, batch {recipe.batch}, {images} images, {rounds} rounds of {epochs} epochs")
-    print("\n| classification | epoch, s | images/s |\n|---|---:|---:|")
+    print(f"\n{name}, {side} px, batch {recipe.batch}, {images} images, {rounds} rounds of {epochs} epochs")
+    print("\n| Lightning | epoch, s | images/s |\n|---|---:|---:|")
     for label, seconds in medians.items():
         print(f"| {label} | {seconds:.2f} | {images / seconds:,.0f} |")
-    bare, mine = medians.values()
-    print(f"\n| ratio | epoch |\n|---|---:|\n| bare loop / Lightning | {bare / mine:.3f} |")
+    bare_s, mine_s = medians.values()
+    print(f"\n| ratio | epoch |\n|---|---:|\n| bare loop / Lightning | {bare_s / mine_s:.3f} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--images", type=int, default=1000, help="generated scenes, and drawn images of the classifier")
+    parser.add_argument("--images", type=int, default=600, help="generated scenes")
     parser.add_argument("--path", type=Path, help="a dataset instead of generated scenes")
-    parser.add_argument("--rounds", type=int, default=2, help="of the classifier")
+    parser.add_argument("--seeds", type=int, default=2, help="of the comparison with the same recipe")
+    parser.add_argument("--rounds", type=int, default=3, help="of Lightning's models")
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as `sightline run` takes them")
     options = parser.parse_args()
     if options.epochs < 2:
@@ -256,8 +343,9 @@ def main() -> None:
         source = ["dataset=folder", f"dataset.path={options.path.resolve()}"]
     print(f"{CORES} cores, {platform.machine()}, Python {platform.python_version()}", flush=True)
     with tempfile.TemporaryDirectory(prefix="sightline-bench-") as name:
-        detection(Path(name), source, [f"train.epochs={options.epochs}", *options.overrides])
-        classification(Path(name), options.images, options.epochs, options.rounds)
+        detection(Path(name), source, options.epochs, options.seeds, options.overrides)
+        lightning(Path(name), "resnet18", images=320, side=64, epochs=3, rounds=options.rounds)
+        lightning(Path(name), "fast_scnn", images=64, side=512, epochs=3, rounds=options.rounds)
 
 
 if __name__ == "__main__":

@@ -109,8 +109,6 @@ def _recipe_mistakes(model: Model, train: Train) -> Iterator[str]:
     for name in train.augment:
         yield from _one_of("train.augment", name, takes.get("AUGMENT", (name,)))
     yield from _one_of("model.imgsz", str(model.imgsz), [str(side) for side in takes.get("IMGSZ", (model.imgsz,))])
-    if train.devices > takes.get("MAX_DEVICES", train.devices):
-        yield f"train.devices: got {train.devices}, expected 1: {model.library} trains on one device here"
     if model.imgsz % takes.get("STRIDE", 1):
         yield f"model.imgsz: got {model.imgsz}, expected a multiple of {takes['STRIDE']}"
     if model.task == "segment" and model.max_det > MAX_MASKS:

@@ -53,7 +53,7 @@ def export_parts(parts: Parts, description: ModelDescription) -> Graphs:
     raw_names = [*task.RAW, *feature_names]
     return Graphs(
         pre=_export("pre", parts.pre, (images,), ["images"], ["pixels"]),
-        core=_given(parts.core) or _export("core", parts.core, (pixels.clone(),), ["pixels"], map_names),
+        core=_given("core", parts.core) or _export("core", parts.core, (pixels.clone(),), ["pixels"], map_names),
         post=_export("post", parts.post, tuple(tensor.clone() for tensor in maps), map_names, raw_names),
         masks=_export_masks(parts.masks, features, feature_names, description) if parts.masks else None,
     )
@@ -64,6 +64,8 @@ def _export_masks(
 ) -> "onnx.ModelProto":
     import torch
 
+    if given := _given("masks", module):
+        return given
     kept = torch.zeros(2, description.max_det, dtype=torch.int64)
     boxes = torch.tensor([0.0, 0.0, description.input.width, description.input.height]).repeat(2, description.max_det, 1)
     inputs = (boxes, kept, kept.clone(), *(feature.clone() for feature in features))
@@ -172,15 +174,15 @@ def _export(
     return compose.add_prefix(model, f"{part}/", rename_inputs=False, rename_outputs=False)
 
 
-def _given(core: "nn.Module") -> "onnx.ModelProto | None":
+def _given(part: str, module: "nn.Module") -> "onnx.ModelProto | None":
     """The user's own graph, which is none to export."""
     from onnx import compose
 
     from tasks.models._onnx import Graph
 
-    if not isinstance(core, Graph):
+    if not isinstance(module, Graph):
         return None
-    return compose.add_prefix(_strip(core.model(), "core"), "core/", rename_inputs=False, rename_outputs=False)
+    return compose.add_prefix(_strip(module.model(), part), f"{part}/", rename_inputs=False, rename_outputs=False)
 
 
 def _positional(module: "nn.Module") -> "nn.Module":

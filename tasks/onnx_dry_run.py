@@ -1,30 +1,35 @@
 """Brings a stranger's ONNX graph to the runtime's form and runs it: `python -m tasks.onnx_dry_run JOB RESULT`, shut in."""
 
 import json
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sightline.contract import OUTPUTS
 from sightline.errors import SightlineError
 from tasks import sandbox
+from tasks.nms import ANCHORS
 from tasks.untrusted_onnx import DOMAINS, Facts, inspect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 OPSET: Final = 20  # of tasks.graph
 IR_VERSION: Final = 10
 BATCH: Final = "batch"
+KEPT: Final = ("boxes", "labels", ANCHORS)
+"""What NMS leaves of an image, as the part reads it that makes masks."""
 TOLERANCE: Final = 1e-3  # of a tensor's largest value, between an image alone and in a batch
 DYNAMIC: Final = "export it with a batch of any size (dynamic=True)"
 
 
-def adapt(path: Path, imgsz: int) -> tuple["onnx.ModelProto", Facts]:
-    """The graph in its new form, run once alone and once in a batch.
+def adapt(path: Path, imgsz: int) -> tuple["onnx.ModelProto", "onnx.ModelProto | None", Facts]:
+    """The graph in its new form, and the part that makes masks, run once alone and once in a batch.
 
     Raises:
         SightlineError: It is no graph of that kind, or does not run.
@@ -35,19 +40,48 @@ def adapt(path: Path, imgsz: int) -> tuple["onnx.ModelProto", Facts]:
     model = inspect(path)
     names = _names(model)
     onnx.checker.check_model(model, full_check=True)
-    contract = _take_off_end(model) or model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
-    version = max(entry.version for entry in model.opset_import if entry.domain in DOMAINS)
-    if version != OPSET:
-        model = version_converter.convert_version(model, OPSET)
-    model.ir_version = IR_VERSION
+    ends = _ends(model.graph)
+    masks, features = _masks(model) if ends else (None, [])
+    if ends:
+        _keep(model, [*ends, *features], ["images"])
+    contract = bool(ends) or model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    parts = [model, masks] if masks else [model]
+    for index, part in enumerate(parts):
+        if max(entry.version for entry in part.opset_import if entry.domain in DOMAINS) != OPSET:
+            parts[index] = version_converter.convert_version(part, OPSET)
+        parts[index].ir_version = IR_VERSION
     expected = [imgsz, imgsz, 3] if contract else [3, imgsz, imgsz]
-    _fix_input(model, expected, contract)
-    model = _renamed(model)
-    shapes = _dry_run(model, expected, contract)
+    _fix_input(parts[0], expected, contract)
+    model = _renamed(parts[0], ["pixels"], [f"map_{index}" for index in range(len(parts[0].graph.output))])
+    outputs = _dry_run(model, {"pixels": _images(expected, contract)})
+    shapes = tuple(output.shape[1:] for output in outputs)
     for value, shape in zip(model.graph.output, shapes, strict=True):
         value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, [BATCH, *shape]))
     onnx.checker.check_model(model, full_check=True)
-    return model, Facts(contract, shapes, names)
+    if not masks:
+        return model, None, Facts(contract, shapes, names)
+    masks, kept = _adapt_masks(parts[1], outputs[len(ends) :], imgsz)
+    return model, masks, Facts(contract, shapes, names, kept)
+
+
+def _adapt_masks(model: "onnx.ModelProto", features: "list[NDArray[Any]]", imgsz: int) -> tuple["onnx.ModelProto", int]:
+    """The part that makes masks in its new form, and of how many objects it makes them, after a run on such features."""
+    import numpy as np
+    import onnx
+
+    names = [*KEPT, *(f"feature_{index}" for index in range(len(features)))]
+    kept = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    model = _renamed(model, names, ["masks"])
+    box, none = np.array([0, 0, imgsz, imgsz], np.float32), np.zeros((len(features[0]), kept), np.int64)
+    fed = dict(zip(names, (np.tile(box, (*none.shape, 1)), none, none, *features), strict=True))
+    (masks,) = _dry_run(model, fed, np.dtype(np.uint8))
+    for value in model.graph.input:
+        kind = onnx.helper.np_dtype_to_tensor_dtype(fed[value.name].dtype)
+        value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind, [BATCH, *fed[value.name].shape[1:]]))
+    end = onnx.helper.make_tensor_value_info("masks", onnx.TensorProto.UINT8, [BATCH, *masks.shape[1:]])
+    model.graph.output[0].CopyFrom(end)
+    onnx.checker.check_model(model, full_check=True)
+    return model, kept
 
 
 def _names(model: "onnx.ModelProto") -> tuple[str, ...]:
@@ -62,44 +96,102 @@ def _names(model: "onnx.ModelProto") -> tuple[str, ...]:
         return ()
 
 
-def _take_off_end(model: "onnx.ModelProto") -> bool:
-    """Cuts a graph of the runtime contract where what `tasks.outputs` adds begins; false where it is none, or adds nothing."""
-    import onnx
-
-    graph = model.graph
-    producers = {output: node for node in graph.node for output in node.output}
-    ends = _ends(graph, producers)
-    if not ends:
-        return False
-    needed, todo = set(), list(ends)
-    while todo:
-        name = todo.pop()
-        if name not in needed:
-            needed.add(name)
-            todo += producers[name].input if name in producers else []
-    kept = [node for node in graph.node if needed & set(node.output)]
-    del graph.node[:], graph.output[:], graph.input[1:], graph.value_info[:]
-    graph.node.extend(kept)
-    graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ends)
-    used = {name for node in kept for name in node.input}
-    weights = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(weights)
-    return True
+def _producers(graph: "onnx.GraphProto") -> "Mapping[str, onnx.NodeProto]":
+    """The node that each tensor comes from."""
+    return {output: node for node in graph.node for output in node.output}
 
 
-def _ends(graph: "onnx.GraphProto", producers: "Mapping[str, onnx.NodeProto]") -> list[str]:
-    """The tensors before a detector's NMS, before the threshold of several labels, or before the largest logit is taken."""
-    inputs, last = [value.name for value in graph.input], producers.get(graph.output[0].name)
-    nms = [node for node in graph.node if node.op_type == "NonMaxSuppression"]
+def _ends(graph: "onnx.GraphProto") -> list[str]:
+    """Where what `tasks.outputs` adds to a graph of the runtime contract begins; nothing where it is none, or adds nothing.
+
+    That are the tensors before a detector's NMS, before the threshold of several labels, or before the largest logit is taken.
+    """
+    producers, inputs = _producers(graph), [value.name for value in graph.input]
+    last = producers.get(graph.output[0].name)
+    nms = [node for node in graph.node if node.op_type == "NonMaxSuppression" and "conf" in node.input]
     if inputs == ["images", "conf"] and len(nms) == 1:
-        return list(nms[0].input[:2])
+        return _of_each_class(graph, producers, *nms[0].input[:2])
     if inputs == ["images", "conf"] and last and last.op_type == "Where" and len(graph.output) == 1:
         return [last.input[1]]
     if inputs == ["images"] and last and last.op_type == "Cast":
         best = producers.get(last.input[0])
         return [best.input[0]] if best and best.op_type == "ArgMax" else []
     return []
+
+
+def _of_each_class(graph: "onnx.GraphProto", producers: "Mapping[str, onnx.NodeProto]", boxes: str, scores: str) -> list[str]:
+    """An image's boxes and scores; where each class has boxes of its own, NMS takes a class for an image: those before that."""
+    from onnx import numpy_helper
+
+    before = [producers.get(name) for name in (boxes, scores)]
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    shapes = [
+        numpy_helper.to_array(constants[node.input[1]]).tolist()
+        for node in before
+        if node and node.op_type == "Reshape" and node.input[1] in constants
+    ]
+    if len(shapes) == 2 and shapes[1][:2] == [-1, 1] and shapes[0] == [-1, *shapes[1][2:], 4]:
+        return [node.input[0] for node in before if node]
+    return [boxes, scores]
+
+
+def _masks(model: "onnx.ModelProto") -> tuple["onnx.ModelProto | None", list[str]]:
+    """The part of a graph of the runtime contract that makes masks of what NMS left, and the features that it reads.
+
+    Raises:
+        SightlineError: It is not divided as `tasks.graph` divides it.
+    """
+    import onnx
+
+    if [value.name for value in model.graph.output] != list(OUTPUTS["segment"]):
+        return None, []
+    found = {name for name in _producers(model.graph) if re.fullmatch(r"feature_\d+", name)}
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    read = _keep(part, ["masks"], [*KEPT, *found])
+    features = sorted(found & read, key=lambda name: int(name.removeprefix("feature_")))
+    values = {value.name: value for value in model.graph.output}
+    dims = values["masks"].type.tensor_type.shape.dim
+    if not features or not read <= {*KEPT, *features} or len(dims) != 4 or dims[1].dim_value < 1:
+        raise SightlineError("masks that are not made as this project's export makes them: give the model's weights")
+    del part.graph.output[:], part.graph.input[:]
+    part.graph.output.append(values["masks"])
+    for name in (*KEPT, *features):
+        kind = onnx.TensorProto.INT64 if name in KEPT[1:] else onnx.TensorProto.FLOAT
+        part.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    return part, features
+
+
+def _keep(model: "onnx.ModelProto", ends: list[str], inputs: list[str]) -> set[str]:
+    """Leaves of a graph what makes `ends` of `inputs`; which of those, or of the graph's own, it reads."""
+    import onnx
+
+    graph, producers = model.graph, _producers(model.graph)
+    own = {value.name: value for value in graph.input}
+    needed, todo, read = set(), list(ends), set()
+    while todo:
+        name = todo.pop()
+        if name in inputs or name in own:
+            read.add(name)
+        elif name not in needed:
+            needed.add(name)
+            todo += _read_by(producers[name]) if name in producers else []
+    kept = [node for node in graph.node if needed & set(node.output)]
+    used = {name for node in kept for name in _read_by(node)}
+    weights = [tensor for tensor in graph.initializer if tensor.name in used]
+    for field in (graph.node, graph.output, graph.input, graph.value_info, graph.initializer):
+        del field[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(weights)
+    graph.input.extend(own[name] for name in inputs if name in own)
+    graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ends)
+    return read
+
+
+def _read_by(node: "onnx.NodeProto") -> list[str]:
+    """The tensors that a node reads, its subgraphs' nodes included."""
+    inner = [each for attribute in node.attribute for graph in (attribute.g, *attribute.graphs) for each in graph.node]
+    return [*filter(None, node.input), *(name for each in inner for name in _read_by(each))]
 
 
 def _fix_input(model: "onnx.ModelProto", expected: list[int], contract: bool) -> None:
@@ -111,9 +203,7 @@ def _fix_input(model: "onnx.ModelProto", expected: list[int], contract: bool) ->
     kind = onnx.TensorProto.UINT8 if contract else onnx.TensorProto.FLOAT
     form = "uint8 (N, H, W, 3), or float32 (N, 3, H, W)"
     if {"images", "conf"} <= {value.name for value in inputs}:
-        raise SightlineError(
-            "a graph of the runtime contract whose end is not known, as of a detector with proposals: give the model's weights"
-        )
+        raise SightlineError("a graph of the runtime contract whose end is not known: give the model's weights")
     if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != kind:
         found = ", ".join(f"{value.name} {_kind(value)}" for value in inputs)
         raise SightlineError(f"got inputs {found}, expected one image, {form}: export it so")
@@ -157,8 +247,8 @@ def _free_batch(model: "onnx.ModelProto") -> None:
         value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, None))
 
 
-def _renamed(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """The model with `pixels` in and `map_0`, ... out, and names of its own inside."""
+def _renamed(model: "onnx.ModelProto", inputs: list[str], outputs: list[str]) -> "onnx.ModelProto":
+    """The model with these names of its inputs and outputs, and names of its own inside."""
     import onnx
     from onnx import compose, helper
 
@@ -166,24 +256,40 @@ def _renamed(model: "onnx.ModelProto") -> "onnx.ModelProto":
     model = compose.add_prefix(model, "own/")
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
-    value = onnx.ValueInfoProto()
-    value.CopyFrom(next(each for each in graph.input if each.name not in weights))
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node]
     for index, node in enumerate(nodes):
         node.name = f"own/{index}"
+    values = [onnx.ValueInfoProto.FromString(each.SerializeToString()) for each in graph.input if each.name not in weights]
     del graph.node[:], graph.input[:]
-    graph.node.append(helper.make_node("Identity", ["pixels"], [value.name], name="own/pixels"))
+    for value, name in zip(values, inputs, strict=True):
+        graph.node.append(helper.make_node("Identity", [name], [value.name], name=f"own/{name}"))
+        value.name = name
+    graph.input.extend(values)
     graph.node.extend(nodes)
-    for index, end in enumerate(ends):
-        graph.node.append(helper.make_node("Identity", [f"own/{end}"], [f"map_{index}"], name=f"own/map_{index}"))
-        graph.output[index].name = f"map_{index}"
-    value.name = "pixels"
-    graph.input.append(value)
+    for value, end, name in zip(graph.output, ends, outputs, strict=True):
+        graph.node.append(helper.make_node("Identity", [f"own/{end}"], [name], name=f"own/{name}"))
+        value.name = name
     return model
 
 
-def _dry_run(model: "onnx.ModelProto", expected: list[int], contract: bool) -> tuple[tuple[int, ...], ...]:
-    """The outputs' shapes without the batch, after three images in a batch gave what each gives alone."""
+def _images(expected: list[int], contract: bool) -> "NDArray[Any]":
+    """Three images of noise."""
+    import numpy as np
+
+    images = np.random.default_rng(0).integers(0, 256, (3, *expected), np.uint8)
+    return images if contract else images.astype(np.float32) / 255
+
+
+def _dry_run(
+    model: "onnx.ModelProto", fed: "Mapping[str, NDArray[Any]]", kind: "DTypeLike" = "float32"
+) -> "list[NDArray[Any]]":
+    """The outputs, after a batch of three gave what each gives alone.
+
+    Args:
+        model: Its graph.
+        fed: Its inputs, of a batch of three.
+        kind: What its outputs are.
+    """
     import numpy as np
     from onnxruntime import InferenceSession, SessionOptions
 
@@ -191,21 +297,21 @@ def _dry_run(model: "onnx.ModelProto", expected: list[int], contract: bool) -> t
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     session = InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    images = np.random.default_rng(0).integers(0, 256, (3, *expected), np.uint8)
-    images = images if contract else images.astype(np.float32) / 255
     try:
-        alone: list[list[NDArray[np.generic]]] = [session.run(None, {"pixels": image[None]}) for image in images]
-        together = session.run(None, {"pixels": images})
+        alone = [session.run(None, {name: value[index : index + 1] for name, value in fed.items()}) for index in range(3)]
+        together: list[NDArray[Any]] = session.run(None, dict(fed))
     except Exception as error:
         reason = str(error).splitlines()[0][:200]
         raise SightlineError(f"it does not run with a batch of 1 and of 3 ({reason}): {DYNAMIC}") from error
     for index, output in enumerate(together):
         single = np.concatenate([outputs[index] for outputs in alone]) if output.ndim > 1 else output
-        if output.dtype != np.float32 or output.ndim < 2 or single.shape != output.shape:
-            raise SightlineError(f"output {index}: got {output.dtype} {output.shape}, expected float32 (N, ...): {DYNAMIC}")
-        if not np.abs(single - output).max(initial=0.0) <= TOLERANCE * max(1.0, float(np.abs(single).max(initial=0.0))):
+        if output.dtype != kind or output.ndim < 2 or single.shape != output.shape:
+            raise SightlineError(f"output {index}: got {output.dtype} {output.shape}, expected {kind} (N, ...): {DYNAMIC}")
+        difference = np.abs(single.astype(np.float64) - output).max(initial=0.0)
+        largest = max(1.0, float(np.abs(single.astype(np.float64)).max(initial=0.0)))
+        if not difference <= (TOLERANCE * largest if output.dtype == np.float32 else 1):
             raise SightlineError(f"output {index}: an image in a batch gives another result than alone: {DYNAMIC}")
-    return tuple(output.shape[1:] for output in together)
+    return together
 
 
 def main() -> None:
@@ -215,8 +321,10 @@ def main() -> None:
     result: dict[str, Any] = {"status": "ok", "message": ""}
     try:
         sandbox.enter([source], [out.parent, answer.parent])
-        model, facts = adapt(source, job["imgsz"])
+        model, masks, facts = adapt(source, job["imgsz"])
         out.write_bytes(model.SerializeToString(deterministic=True))
+        if masks:
+            Path(job["masks"]).write_bytes(masks.SerializeToString(deterministic=True))
         result["facts"] = asdict(facts)
     except SightlineError as error:
         result = {"status": "failed", "message": str(error)}

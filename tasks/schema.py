@@ -177,8 +177,6 @@ class Model(Section):
             raise ValueError(f"pretrained {self.pretrained} is trained, weights {self.weights} are not: set one to null")
         if self.pretrained and self.pretrained.endswith(".onnx"):
             raise ValueError(f"pretrained {self.pretrained}: an ONNX graph is not trained: set model.weights to it instead")
-        if self.task == "segment" and (self.weights or "").endswith(".onnx"):
-            raise ValueError(f"weights {self.weights}: a graph of objects with masks is not taken: give the model's weights")
         given = self.pretrained or self.weights or "no file"
         if self.trust_pickle and (given.endswith((".onnx", ".safetensors", "no file")) or "_Weights." in given):
             raise ValueError(f"trust_pickle with {given}, which is no pickle: set model.trust_pickle=false")
@@ -206,6 +204,7 @@ class Train(Section):
     warmup_epochs: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
     balance: Literal["none", "weights", "sampler"]
+    rare: float = Field(gt=0, le=1)
     dice: float = Field(ge=0)
     augment: dict[str, float]
     seed: int = Field(ge=0)

@@ -28,19 +28,37 @@ class Facts:
         contract: Whether the graph takes `images` of the runtime contract, uint8 (N, H, W, 3), and not float32 (N, 3, H, W).
         shapes: Each output's, without the batch.
         names: Class names that the file brings, by label; empty where it brings none.
+        masks: K, of how many objects an image the graph's second part makes masks; 0: it has none.
     """
 
     contract: bool
     shapes: tuple[tuple[int, ...], ...]
     names: tuple[str, ...]
+    masks: int = 0
 
 
-def admit(path: Path, imgsz: int) -> tuple[bytes, Facts]:
-    """The graph in its new form, `pixels` in and `map_0`, ... out, and what is known of it. Nothing outside the file is read.
+@dataclass(frozen=True)
+class Admitted:
+    """A graph in its new form, `pixels` in and `map_0`, ... out, and what is known of it.
+
+    Attributes:
+        graph: Its bytes.
+        masks: Those of the part that makes masks of what NMS left, as `tasks.models.Parts` has it; None: there is none.
+        facts: Of both.
+    """
+
+    graph: bytes
+    masks: bytes | None
+    facts: Facts
+
+
+def admit(path: Path, imgsz: int) -> Admitted:
+    """The graph in its new form. Nothing outside the file is read.
 
     The graph keeps what it computes: names change, the opset, and a batch of one, which becomes any. A graph of the runtime
-    contract comes out before what `tasks.outputs` adds: a detector's before its NMS, as `map_0` boxes (N, A, 4) and `map_1`
-    scores (N, C, A); one of several labels before its threshold; one of semantic segmentation as logits (N, C, H, W).
+    contract comes out before what `tasks.outputs` adds: a detector's before its NMS, as `map_0` boxes (N, A, 4) or
+    (N, C, A, 4) and `map_1` scores (N, C, A), then what its masks are made of; one of several labels before its threshold; one
+    of semantic segmentation as logits (N, C, H, W).
 
     Args:
         path: An ONNX file of one input, of the runtime contract or float32 (N, 3, H, W).
@@ -54,15 +72,17 @@ def admit(path: Path, imgsz: int) -> tuple[bytes, Facts]:
 
     inspect(path)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "model.onnx"
-        job = {"path": str(path.resolve()), "out": str(out), "imgsz": imgsz}
+        out, masks = Path(folder) / "model.onnx", Path(folder) / "masks.onnx"
+        job = {"path": str(path.resolve()), "out": str(out), "masks": str(masks), "imgsz": imgsz}
         answer = run_isolated(onnx_dry_run.__name__, job, TIMEOUT_S, remedy="give a smaller model", secrets=False)
         if answer["status"] != "ok":
             raise SightlineError(f"{path}: not taken: {answer['message']}")
-        inspect(out)
-        facts = answer["facts"]
-        shapes = tuple(tuple(int(side) for side in shape) for shape in facts["shapes"])
-        return out.read_bytes(), Facts(bool(facts["contract"]), shapes, tuple(str(name) for name in facts["names"]))
+        for part in (out, masks) if masks.is_file() else (out,):
+            inspect(part)
+        given = answer["facts"]
+        shapes = tuple(tuple(int(side) for side in shape) for shape in given["shapes"])
+        facts = Facts(bool(given["contract"]), shapes, tuple(str(name) for name in given["names"]), int(given["masks"]))
+        return Admitted(out.read_bytes(), masks.read_bytes() if masks.is_file() else None, facts)
 
 
 def inspect(path: Path) -> "onnx.ModelProto":

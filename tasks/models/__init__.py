@@ -136,6 +136,10 @@ class Family(ABC):
             "contract's: export it with images uint8 (N, H, W, 3) in, or give its weights"
         )
 
+    def masks_around(self) -> "nn.Module | None":
+        """`masks` of `Parts` for such a graph, where `post` gives features; None: the task has no masks."""
+        return None
+
     def describe(self, folder: Path) -> None:
         """Writes `model.json` and the conf/model section beside the weights: the folder is then a checkpoint."""
         self.description().write(folder)

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from sightline.errors import MissingExtraError, SightlineError
+from sightline.errors import MissingExtraError
 from tasks import augmentation_sheet, models, schema, tables
 from tasks.models import AUGMENTATION_FILE, DivergedError, OnEpoch, _ranks
+from tasks.models._balance import draw
 from tasks.models._torch import (
     batches_of,
     deterministic,
@@ -58,7 +59,7 @@ class Learning(ABC):
         network: Trained in place.
         data: Map-style; its items stay on the CPU.
         classes: Class names, for pictures.
-        sampling: How often each item is drawn, relative to the others, float64 (items,); None: each once an epoch.
+        sampling: How often each item is drawn in an epoch, on average, float64 (items,); None: each once.
         layout: In which images go into the network, as the recipe says.
         smallest: The smallest batch that can be learnt from: 2 where features of one pixel are normalised over the batch.
     """
@@ -135,9 +136,7 @@ def fit(
         on_epoch: Called after each epoch, those done before included.
         validation: Looks at the validation split, and keeps the best weights; None: the last ones are kept.
     """
-    device = device_of(recipe.device)
-    if device.type == "cuda" and recipe.devices > (there := torch.cuda.device_count()):
-        raise SightlineError(f"train.devices: got {recipe.devices}, expected at most {there}: this machine has no more")
+    _ranks.check_devices(recipe, len(cast("Sized", learning.data)))
     write_sheet(learning, recipe, work / AUGMENTATION_FILE)
     start = deepcopy(learning.network.state_dict())
 
@@ -290,12 +289,8 @@ class Module(lightning.LightningModule):  # type: ignore[misc]
 def order(learning: Learning, recipe: schema.Train, epoch: int, rank: int = 0) -> list[int]:
     """The images of an epoch in their order; of several processes each has an equal share."""
     seed_epoch(recipe.seed, epoch)
-    count = len(cast("Sized", learning.data))
-    if learning.sampling is None:
-        drawn = torch.randperm(count)
-    else:
-        drawn = torch.multinomial(learning.sampling, count, replacement=True)
-    share: list[int] = drawn[rank :: recipe.devices][: count // recipe.devices].tolist()
+    drawn = torch.randperm(len(cast("Sized", learning.data))) if learning.sampling is None else draw(learning.sampling)
+    share: list[int] = drawn[rank :: recipe.devices][: len(drawn) // recipe.devices].tolist()
     return share
 
 

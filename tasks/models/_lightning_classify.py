@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from sightline.contract import Input
 from tasks import models, schema
 from tasks.models import _lightning
+from tasks.models._balance import inverse_frequency
 from tasks.models._images import Normalise, Prepare, read, shares
 from tasks.models._torch import load_exactly
 from tasks.tables import Sample
@@ -90,11 +91,6 @@ def learn(network: nn.Module, samples: Sequence[Sample], spec: Input, recipe: sc
 def activation() -> nn.Module:
     """Logits float32 (N, C) to probabilities."""
     return nn.Softmax(dim=1).eval()
-
-
-def inverse_frequency(labels: Tensor, classes: int) -> Tensor:
-    """float32 (C,): how rare each class is among `labels`, int64 (N,); 1 on average over the labels."""
-    return len(labels) / (classes * labels.bincount(minlength=classes).clamp(min=1))
 
 
 class Images(Dataset[tuple[Tensor, Tensor]]):

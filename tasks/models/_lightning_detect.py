@@ -19,9 +19,10 @@ from torchvision.tv_tensors import Image as ImageTensor
 from sightline.contract import Input
 from sightline.preprocess import KERNELS, Placement, decode, prepare
 from tasks import augmentation_sheet, schema
-from tasks.models import _images, _lightning
+from tasks.models import _balance, _images, _lightning
 from tasks.tables import Sample
 
+BALANCE: Final = ("none", "sampler")
 AUGMENT: Final = ("fliplr", "flipud", "iou_crop", "zoom_out", "photometric")
 MIN_SIDE: Final = 1.0  # of a box that is learnt, pixels of the input
 HELD: Final = 2  # times the input's side: images are held no larger, which leaves crops their sharpness
@@ -56,21 +57,22 @@ class Family(_lightning.Family):
         network.transform = Fixed(_images.Normalise(self.mean, self.std))
         for part in (network.backbone, *self.heads(network)):
             part.register_forward_hook(_cast)
-        return Learning(network, self.images(samples, recipe), self.classes, self.background)
+        return Learning(self, network, self.images(samples, recipe), _balance.of_objects(samples, recipe))
 
 
 class Learning(_lightning.Learning):
     """The losses of torchvision's own model; anchors and losses are in float32 whatever the precision of the convolutions.
 
     Args:
+        family: Whose network it is.
         network: A detector of torchvision with `Fixed` as its transform.
         images: The training split.
-        classes: Class names.
-        background: How many labels come before the first class.
+        sampling: How often each image is drawn; see `tasks.models._balance`.
     """
 
-    def __init__(self, network: nn.Module, images: "Images", classes: Sequence[str], background: int) -> None:
-        self.network, self.data, self.classes, self.background = network, images, classes, background
+    def __init__(self, family: Family, network: nn.Module, images: "Images", sampling: Tensor | None) -> None:
+        self.network, self.data, self.sampling = network, images, sampling
+        self.classes, self.background = family.classes, family.background
 
     def picture(self, item: tuple[Tensor, dict[str, Tensor]]) -> augmentation_sheet.Picture:
         image, target = item

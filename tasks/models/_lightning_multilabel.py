@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from sightline.contract import Input
 from tasks import schema
-from tasks.models import _lightning_classify
+from tasks.models import _balance, _lightning_classify
 from tasks.models._lightning_classify import Images, augmentation
 from tasks.tables import Sample
 
 AUGMENT: Final = _lightning_classify.AUGMENT
-BALANCE: Final = ("none", "weights")
+BALANCE: Final = ("none", "weights", "sampler")
 MAX_WEIGHT: Final = 100.0
 """Of the images that show a class: one that next to none shows would be all that is learnt."""
 
@@ -25,14 +25,16 @@ class Learning(_lightning_classify.Learning):
         network: float32 (N, 3, H, W), normalised, to logits float32 (N, C).
         images: The training split, `labels` float32 (N, C), 1 where an image shows the class.
         classes: Class names.
-        balance: `weights`: those images that show a class count as much as those that do not; `none`: each counts once.
+        recipe: `balance: weights`: those images that show a class count as much as those that do not; `sampler`: images of rare
+            classes are drawn more often; `none`: each counts once.
     """
 
-    def __init__(self, network: nn.Module, images: Images, classes: Sequence[str], balance: str) -> None:
+    def __init__(self, network: nn.Module, images: Images, classes: Sequence[str], recipe: schema.Train) -> None:
         super().__init__(network, images, classes, "none")
+        self.sampling = _balance.repeats([row.nonzero().flatten() for row in images.labels], recipe)
         shown = images.labels.sum(dim=0)
         rarity = ((len(images) - shown) / shown.clamp(min=1)).clamp(max=MAX_WEIGHT)
-        self.weights = rarity if balance == "weights" else None
+        self.weights = rarity if recipe.balance == "weights" else None
 
     def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights)
@@ -43,7 +45,7 @@ def learn(network: nn.Module, samples: Sequence[Sample], spec: Input, recipe: sc
     labels = torch.zeros(len(samples), len(classes))
     for row, sample in enumerate(samples):
         labels[row, sample.labels] = 1
-    return Learning(network, Images(samples, labels, spec, augmentation(recipe, spec)), classes, recipe.balance)
+    return Learning(network, Images(samples, labels, spec, augmentation(recipe, spec)), classes, recipe)
 
 
 def activation() -> nn.Module:

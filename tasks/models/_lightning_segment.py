@@ -20,6 +20,7 @@ from tasks.shapes import mask_of
 from tasks.tables import Sample
 
 AUGMENT: Final = _lightning_detect.AUGMENT
+BALANCE: Final = _lightning_detect.BALANCE
 CELLS: Final = 14  # of what the mask head reads, on a side; it doubles them
 
 

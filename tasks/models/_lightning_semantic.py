@@ -20,13 +20,13 @@ from sightline.errors import SightlineError
 from sightline.preprocess import Placement, decode, prepare
 from tasks import models, schema
 from tasks.masks import IGNORE, read_ids
-from tasks.models import _lightning
+from tasks.models import _balance, _lightning
 from tasks.models._images import Normalise, Prepare, shares
 from tasks.models._torch import load_exactly
 from tasks.tables import Sample
 
 AUGMENT: Final = ("fliplr", "flipud", "scale", "jitter")
-BALANCE: Final = ("none", "weights")
+BALANCE: Final = ("none", "weights", "sampler")
 LOSSES: Final = ("dice",)
 
 
@@ -144,13 +144,16 @@ class Learning(_lightning.Learning):
         family: Whose network it is.
         network: Trained in place.
         images: The training split.
-        recipe: `dice` is the weight of the Dice loss; `balance: weights` weighs the classes by how rare their pixels are.
+        recipe: `dice` is the weight of the Dice loss; `balance: weights` weighs the classes by how rare their pixels are,
+            `sampler` draws images of rare classes more often.
     """
 
     def __init__(self, family: Family, network: nn.Module, images: "MaskedImages", recipe: schema.Train) -> None:
         self.family, self.network, self.data, self.classes, self.dice = family, network, images, family.classes, recipe.dice
         self.normalise, self.smallest = Normalise(), 2 if family.pools else 1
         count = len(family.classes)
+        shown = [mask.unique().long() for mask in images.masks]
+        self.sampling = _balance.repeats([labels[labels != IGNORE] for labels in shown], recipe)
         self.weights = median_frequency(images.masks, count) if recipe.balance == "weights" else torch.ones(count)
 
     def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:

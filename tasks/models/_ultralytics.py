@@ -1,5 +1,7 @@
 """Ultralytics' networks, losses and augmentation, in a training loop that is deterministic and resumes bit by bit.
 
+Several devices are several processes of this machine, as for Lightning's families.
+
 Ultralytics' own trainer keeps half-precision checkpoints, validates, and calls integrations; this loop keeps what it takes to
 go on as if nothing had happened. Nothing is downloaded, and the dataset's folders are only read.
 """
@@ -23,7 +25,8 @@ from sightline.contract import Input
 from sightline.errors import MissingExtraError, SightlineError
 from sightline.preprocess import decode, prepare
 from tasks import augmentation_sheet, schema
-from tasks.models import AUGMENTATION_FILE, DivergedError, OnEpoch, starting_weights
+from tasks.models import AUGMENTATION_FILE, DivergedError, OnEpoch, _ranks, starting_weights
+from tasks.models._balance import draw
 from tasks.models._torch import (
     AVERAGE_TAU,
     batches_of,
@@ -66,7 +69,6 @@ MUON, SGD = 0.2, 1.0  # how Ultralytics' trainer weighs the two updates of MuSGD
 CLASS_BOOST: Final = 3.0  # of MuSGD's learning rate
 CLASS_BRANCHES: Final = ("cv3", "one2one_cv3")
 WARMUP_MOMENTUM: Final = 0.8
-MAX_DEVICES: Final = 1
 
 
 class Images(YOLODataset):  # type: ignore[misc]
@@ -77,14 +79,22 @@ class Images(YOLODataset):  # type: ignore[misc]
         config: The input's size and how an image is brought to it.
         hyp: Ultralytics' settings.
         classes: Class names.
+        sampling: How often each image is drawn; see `tasks.models._balance`.
     """
 
     ims: list[Any]
     im_hw0: list[Any]
     im_hw: list[Any]
 
-    def __init__(self, samples: list[Sample], config: schema.Model, hyp: Any, classes: tuple[str, ...]) -> None:
-        self.samples, self.classes = samples, classes
+    def __init__(
+        self,
+        samples: list[Sample],
+        config: schema.Model,
+        hyp: Any,
+        classes: tuple[str, ...],
+        sampling: Tensor | None = None,
+    ) -> None:
+        self.samples, self.classes, self.sampling = samples, classes, sampling
         names = {"names": dict(enumerate(classes))}
         self.outlines = config.task == "segment"
         given = {"img_path": "", "data": names, "imgsz": config.imgsz, "augment": True, "hyp": hyp, "batch_size": hyp.batch}
@@ -176,10 +186,12 @@ class Data(Protocol):
     """What is learnt from, map-style: dicts of tensors.
 
     An item has `img` uint8 (3, H, W) RGB, `cls`, its label or its objects', and for a detector `bboxes` float32 (K, 4) xywh,
-    shares of the image. A batch has `img` uint8 (N, 3, H, W), and what the network's loss reads.
+    shares of the image. A batch has `img` uint8 (N, 3, H, W), and what the network's loss reads. `sampling` is how often each
+    item is drawn in an epoch, on average, float64 (items,); None: each once.
     """
 
     classes: tuple[str, ...]
+    sampling: Tensor | None
 
     def __len__(self) -> int: ...
 
@@ -206,21 +218,31 @@ def fit(
 
     With `validation` the weights that did best there are kept, without it the last ones.
     """
-    keep_freed_memory()
+    _ranks.check_devices(recipe, len(data))
     write_sheet(data, recipe, work / AUGMENTATION_FILE)
     first = deepcopy(model.state_dict())
 
     def attempt(recipe: schema.Train, report: OnEpoch) -> None:
         model.load_state_dict(first)
-        _fit(model, data, recipe, work, out, report, validation)
+        if recipe.devices == 1:
+            _fit(model, data, recipe, work, out, validation, report)
+        else:
+            _ranks.run(_fit_share, recipe.devices, (model, data, recipe, work, out, validation), report)
 
     within_memory(recipe, on_epoch, attempt)
 
 
+def _fit_share(model: Any, data: Data, recipe: schema.Train, *arguments: Any) -> None:
+    """One attempt of one process: the model that it got lies in memory that all processes share."""
+    with _ranks.joined(recipe):
+        _fit(deepcopy(model), data, recipe, *arguments)
+
+
 def _fit(
-    model: Any, data: Data, recipe: schema.Train, work: Path, out: Path, on_epoch: OnEpoch, validation: Validation | None
+    model: Any, data: Data, recipe: schema.Train, work: Path, out: Path, validation: Validation | None, on_epoch: OnEpoch
 ) -> None:
-    """One attempt."""
+    """One attempt, in the only process or in one of several."""
+    keep_freed_memory()
     model.args = settings(recipe)
     model.to(device_of(recipe.device), memory_format=_layout(recipe)).train()
     state = _State(model, recipe)
@@ -228,18 +250,22 @@ def _fit(
     recipe = state.recipe
     if recipe.compile:
         model.compile()
+    state.network = _ranks.synchronised(model)
     for epoch, losses in enumerate(state.history, 1):
         on_epoch(epoch, losses)
+    is_first = _ranks.rank() == 0
     with deterministic():
         while not is_over(state.history, recipe):
             state.history.append(_epoch(state, data, recipe, len(state.history) + 1))
             if validation:
-                state.history[-1] |= validation.measure(state.kept(), state.history, recipe.epochs)
-            state.save(work / "checkpoint.pt")
+                found = validation.measure(state.kept(), state.history, recipe.epochs) if is_first else {}
+                state.history[-1] |= _ranks.told(found)
+            if is_first:
+                state.save(work / "checkpoint.pt")
             on_epoch(len(state.history), state.history[-1])
-    if validation:
+    if is_first and validation:
         shutil.copyfile(validation.best, out)
-    else:
+    elif is_first:
         save(state.kept(), out)
 
 
@@ -248,10 +274,18 @@ def _layout(recipe: schema.Train) -> torch.memory_format:
 
 
 def write_sheet(data: Data, recipe: schema.Train, path: Path) -> None:
-    """Shows some images as the first epoch may have them."""
+    """Shows the images that the first epoch begins with."""
+    chosen = order(data, recipe, epoch=1)[: augmentation_sheet.SHOWN]
     seed_epoch(recipe.seed, 1)
-    chosen = torch.randperm(len(data))[: augmentation_sheet.SHOWN].tolist()
     augmentation_sheet.write([_picture(data[index]) for index in chosen], data.classes, path)
+
+
+def order(data: Data, recipe: schema.Train, epoch: int, rank: int = 0) -> list[int]:
+    """The images of an epoch in their order; of several processes each has an equal share."""
+    seed_epoch(recipe.seed, epoch)
+    drawn = torch.randperm(len(data)) if data.sampling is None else draw(data.sampling)
+    share: list[int] = drawn[rank :: recipe.devices][: len(drawn) // recipe.devices].tolist()
+    return share
 
 
 def _picture(item: dict[str, Tensor]) -> augmentation_sheet.Picture:
@@ -264,10 +298,10 @@ def _picture(item: dict[str, Tensor]) -> augmentation_sheet.Picture:
 
 
 class _State:
-    """All that an epoch changes."""
+    """All that an epoch changes; `network` is the model, where there are several processes with its gradients' mean."""
 
     def __init__(self, model: Any, recipe: schema.Train) -> None:
-        self.model, self.recipe = model, recipe
+        self.model, self.network, self.recipe = model, model, recipe
         self.optimizer = _optimizer(model, recipe)
         self.average = cast("Any", ModelEMA)(model, decay=recipe.ema, tau=AVERAGE_TAU)
         is_fp16 = dtype_of(recipe, device_of(recipe.device)) == torch.float16
@@ -352,7 +386,9 @@ def _set_rates(optimizer: torch.optim.Optimizer, recipe: schema.Train, epoch: fl
 
 def _epoch(state: _State, data: Data, recipe: schema.Train, epoch: int) -> dict[str, float]:
     """Trains one epoch; returns the mean of each loss, and the last learning rate."""
-    seed_epoch(recipe.seed, epoch)
+    rank = _ranks.rank()
+    drawn = order(data, recipe, epoch, rank)
+    seed_epoch(recipe.seed, epoch, rank)
     hyp = copy(state.model.args)
     if epoch > recipe.epochs - hyp.close_mosaic:
         data.close_mosaic(hyp)
@@ -360,10 +396,10 @@ def _epoch(state: _State, data: Data, recipe: schema.Train, epoch: int) -> dict[
     loader: DataLoader[Any] = DataLoader(
         cast("Dataset[Any]", data),
         recipe.batch,
-        shuffle=True,
+        sampler=drawn,
         num_workers=recipe.workers,
         collate_fn=data.collate_fn,
-        drop_last=1 == len(data) % recipe.batch < len(data),  # one image is no batch to normalise
+        drop_last=1 == len(drawn) % recipe.batch < len(drawn),  # one image is no batch to normalise
     )
     device = next(state.model.parameters()).device
     dtype = dtype_of(recipe, device)
@@ -374,17 +410,17 @@ def _epoch(state: _State, data: Data, recipe: schema.Train, epoch: int) -> dict[
         batch = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
         images = batch["img"].to(torch.float32).div_(255).contiguous(memory_format=_layout(recipe))
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            predictions = state.model(images)
+            predictions = state.network(images)
         losses, items = state.model.loss(batch, _as_float32(predictions))
         if not torch.isfinite(losses).all():
             raise DivergedError(f"epoch {epoch}: the loss is not finite: lower train.lr0 (now {recipe.lr0})")
-        share = 1 / recipe.accumulate if losses.ndim == 0 else 1.0  # a classifier's is a mean, a detector's sums
+        share = 1 / recipe.accumulate if losses.ndim == 0 else recipe.devices  # a classifier's is a mean, a detector's sums
         state.scaler.scale(losses.sum() * share).backward()
         if (index + 1) % recipe.accumulate == 0 or index + 1 == len(loader):
             state.step()
         for name, value in items.items():
             total[name] = total.get(name, 0.0) + value
-    return {**{f"train/{name}": float(value) / len(loader) for name, value in total.items()}, "lr": rate}
+    return {**{f"train/{name}": value / len(loader) for name, value in _ranks.mean(total).items()}, "lr": rate}
 
 
 def _weigh_heads(model: Any, epoch: int) -> None:

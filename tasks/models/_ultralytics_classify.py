@@ -11,12 +11,14 @@ from sightline.contract import Input
 from sightline.errors import SightlineError
 from tasks import models, schema
 from tasks.models import _ultralytics
+from tasks.models._balance import inverse_frequency
 from tasks.models._images import read
 from tasks.models._torch import load_exactly
 from tasks.models._validation import of_fit
 from tasks.tables import Dataset, Sample
 
 AUGMENT: Final = ("scale", "fliplr", "flipud", "randaugment", "hsv_h", "hsv_s", "hsv_v", "erasing")
+BALANCE: Final = ("none", "sampler")
 RATIO: Final = (3 / 4, 4 / 3)  # of a crop's sides, as Ultralytics draws it
 
 
@@ -35,7 +37,7 @@ class Family(models.Family):
     ) -> None:
         network = _ultralytics.start(self.config, self.classes, recipe, start)
         spec = self.description().input
-        images = Images(dataset.samples("train"), spec, augmentation(recipe, spec), self.classes)
+        images = Images(dataset.samples("train"), spec, augmentation(recipe, spec), self.classes, recipe.balance)
         plain = recipe.model_copy(update={"augment": {}})  # Ultralytics' settings for detectors
         validation = of_fit(self, dataset, recipe, work)
         _ultralytics.fit(network, images, plain, work=work, out=out, on_epoch=on_epoch, validation=validation)
@@ -49,12 +51,18 @@ class Family(models.Family):
 
 
 class Images:
-    """A split in memory, decoded once: uint8 (3, H, W) RGB, augmented, and its label."""
+    """A split in memory, decoded once: uint8 (3, H, W) RGB, augmented, and its label.
 
-    def __init__(self, samples: list[Sample], spec: Input, transform: v2.Transform, classes: tuple[str, ...]) -> None:
+    With `balance` `sampler` images of rare classes are drawn as often as the others.
+    """
+
+    def __init__(
+        self, samples: list[Sample], spec: Input, transform: v2.Transform, classes: tuple[str, ...], balance: str
+    ) -> None:
         self.images = read(samples, spec)
         self.labels = torch.tensor([int(sample.labels[0]) for sample in samples])
-        self.transform, self.classes = transform, classes
+        rarity = inverse_frequency(self.labels, len(classes)).double()[self.labels]
+        self.transform, self.classes, self.sampling = transform, classes, rarity if balance == "sampler" else None
 
     def __len__(self) -> int:
         return len(self.labels)

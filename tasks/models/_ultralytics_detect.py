@@ -1,16 +1,18 @@
 """Detectors of Ultralytics with an anchor-free head at several strides: their runtime graph."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from tasks import models, schema
-from tasks.models import _ultralytics
+from tasks.models import _balance, _ultralytics
 from tasks.models._torch import load_exactly
 from tasks.models._validation import of_fit
 from tasks.tables import Dataset
+
+BALANCE: Final = ("none", "sampler")
 
 
 class Family(models.Family):
@@ -27,7 +29,9 @@ class Family(models.Family):
         on_epoch: models.OnEpoch,
     ) -> None:
         network = _ultralytics.start(self.config, self.classes, recipe, start)
-        images = _ultralytics.Images(dataset.samples("train"), self.config, _ultralytics.settings(recipe), self.classes)
+        samples, settings = dataset.samples("train"), _ultralytics.settings(recipe)
+        sampling = _balance.of_objects(samples, recipe)
+        images = _ultralytics.Images(samples, self.config, settings, self.classes, sampling)
         validation = of_fit(self, dataset, recipe, work)
         _ultralytics.fit(network, images, recipe, work=work, out=out, on_epoch=on_epoch, validation=validation)
 

@@ -13,6 +13,7 @@ from tasks.models._torch import load_exactly
 
 SIDE: Final = 56
 """M, cells of a mask's side: Mask R-CNN's 28 doubled, as prototypes are finer than what that pools from."""
+BALANCE: Final = _ultralytics_detect.BALANCE
 SAMPLES: Final = 2  # in a cell, in each direction
 
 
@@ -27,6 +28,31 @@ class Family(_ultralytics_detect.Family):
         imgsz = self.config.imgsz
         scale, core, decode = _ultralytics.Scale().eval(), Core(network), Decode(network, imgsz).eval()
         return models.Parts(scale, core, decode, Masks(imgsz).eval())
+
+    def around(self) -> tuple[nn.Module, nn.Module]:
+        return _ultralytics.Scale().eval(), Split(len(self.classes)).eval()
+
+    def masks_around(self) -> nn.Module:
+        return Masks(self.config.imgsz).eval()
+
+
+class Split(_ultralytics_detect.Split):
+    """What Ultralytics' ONNX export gives to boxes and scores, and as features coefficients (N, A, D) and prototypes.
+
+    Its first output is float32 (N, 4 + C + D, A), boxes as xywh in input pixels; its second are the prototypes, float32 (N, D,
+    H / 4, W / 4).
+
+    Args:
+        classes: C.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.count = 4 + classes
+
+    def forward(self, output: Tensor, prototypes: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        boxes, scores = super().forward(output[:, : self.count])
+        return boxes, scores, output[:, self.count :].transpose(1, 2), prototypes.clone()
 
 
 class Core(_ultralytics_detect.Core):

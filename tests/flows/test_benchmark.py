@@ -137,7 +137,17 @@ CONF = {"conf": (FLOAT, [1])}
         (
             CONTRACT | CONF,
             {"boxes": ["N", 300, 4], "scores": ["N", 300], "labels": ["N", 300]},
-            ["model=retinanet", "model.task=detect", "model.imgsz=96"],
+            ["model=retinanet", "model.task=detect", "model.imgsz=96", "model.max_det=300"],
+        ),
+        (
+            CONTRACT | CONF,
+            {"boxes": ["N", 100, 4], "scores": ["N", 100], "labels": ["N", 100], "masks": ["N", 100, 28, 28]},
+            ["model=mask_rcnn", "model.task=segment", "model.imgsz=96", "model.max_det=100"],
+        ),
+        (
+            {"images": (FLOAT, [1, 3, 64, 64])},
+            {"output0": [1, 39, 84], "output1": [1, 32, 16, 16]},
+            ["model=yolov8n-seg", "model.imgsz=64"],
         ),
         ({"input": (FLOAT, [1, 3, 64, 64])}, {"output": [1, 7, 84]}, ["model=yolov8n", "model.imgsz=64"]),
         ({"input": (FLOAT, ["N", 3, "H", "W"])}, {"output": ["N", 7]}, ["model=resnet18"]),

@@ -157,7 +157,14 @@ def test_from_the_table_to_the_answer(tmp_path: Path) -> None:
 def test_what_is_rare_weighs_more() -> None:
     images = object.__new__(_lightning_classify.Images)
     images.labels = torch.tensor([[1.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]])
-    learning = _lightning_multilabel.Learning(torch.nn.Flatten(), images, CLASSES, "weights")
-    assert learning.weights is not None
-    assert learning.weights.tolist() == pytest.approx([1 / 3, 3, 4])
-    assert _lightning_multilabel.Learning(torch.nn.Flatten(), images, CLASSES, "none").weights is None
+    weighed, sampled = (
+        _lightning_multilabel.Learning(
+            torch.nn.Flatten(), images, CLASSES, tiny_data.recipe("resnet", balance=balance, rare=1.0)
+        )
+        for balance in ("weights", "sampler")
+    )
+    assert weighed.weights is not None
+    assert weighed.weights.tolist() == pytest.approx([1 / 3, 3, 4])
+    assert weighed.sampling is sampled.weights is None
+    assert sampled.sampling is not None
+    assert sampled.sampling.tolist() == pytest.approx([(4 / 3) ** 0.5, (4 / 3) ** 0.5, 2, 1])

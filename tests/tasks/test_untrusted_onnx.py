@@ -252,7 +252,9 @@ def test_hostile_file_is_refused_in_one_line(name: str, tmp_path: Path, monkeypa
 def test_good_file_computes_what_it_did(batch: int | str, opset: int, tmp_path: Path) -> None:
     model = good(batch, opset=opset, ir_version=10)
     onnx.save(model, tmp_path / "own.onnx")
-    content, facts = admit(tmp_path / "own.onnx", SIDE)
+    admitted = admit(tmp_path / "own.onnx", SIDE)
+    content, facts = admitted.graph, admitted.facts
+    assert admitted.masks is None
     assert (facts.contract, facts.shapes, facts.names) == (False, ((CLASSES,),), ())
     images = np.random.default_rng(1).normal(size=(4, 3, SIDE, SIDE)).astype(np.float32)
     before = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -263,7 +265,7 @@ def test_good_file_computes_what_it_did(batch: int | str, opset: int, tmp_path: 
 
 def test_free_sides_become_those_of_the_input(tmp_path: Path) -> None:
     onnx.save(good("N", shape=(3, "H", "W")), tmp_path / "own.onnx")
-    content, _ = admit(tmp_path / "own.onnx", SIDE)
+    content = admit(tmp_path / "own.onnx", SIDE).graph
     dims = onnx.load_model_from_string(content).graph.input[0].type.tensor_type.shape.dim
     assert [dim.dim_value or dim.dim_param for dim in dims] == ["batch", 3, SIDE, SIDE]
 
@@ -273,4 +275,4 @@ def test_class_names_are_read_as_a_literal_alone(tmp_path: Path) -> None:
         model = good()
         helper.set_model_props(model, {"names": text})
         onnx.save(model, tmp_path / "own.onnx")
-        assert admit(tmp_path / "own.onnx", SIDE)[1].names == names
+        assert admit(tmp_path / "own.onnx", SIDE).facts.names == names

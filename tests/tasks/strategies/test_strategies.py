@@ -22,8 +22,8 @@ START = {"lr0": 0.002, "momentum": 0.99, "batch": 8, "optimizer": "AdamW", "augm
 def recipe() -> schema.Train:
     return schema.Train(
         epochs=3, batch=8, accumulate=1, patience=3, optimizer="AdamW", scheduler="cosine", lr0=0.002, lrf=0.1, momentum=0.9,
-        weight_decay=0.0, warmup_epochs=1.0, ema=0, balance="none", dice=0, augment={"fliplr": 0.5}, seed=0, workers=0,
-        device="cpu", devices=1, precision="fp32", channels_last=True, compile=False,
+        weight_decay=0.0, warmup_epochs=1.0, ema=0, balance="none", rare=0.1, dice=0, augment={"fliplr": 0.5}, seed=0,
+        workers=0, device="cpu", devices=1, precision="fp32", channels_last=True, compile=False,
     )  # fmt: skip
 
 
