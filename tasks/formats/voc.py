@@ -63,6 +63,8 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
     pictures = Pictures(scans, layout)
     builder = TableBuilder()
     findings: list[Finding] = list(pictures.ambiguous())
+    waiting = {item.image_id for item in findings}  # image_ids of several images, of which the first is added
+    doubled = frozenset(waiting)
     boxes, at_0, first = 0, 0, ("", 0, "")
     annotated = array("i", [-1]) * len(pictures.names)  # the number of each image's annotation
     used = Names()
@@ -81,7 +83,8 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
             findings.append(replace(note.problem, image_id=image_id))
         elif scan is None:
             findings.append(finding("image.missing", f"filename {note.filename!r}", name))
-        elif not scan.code:
+        elif not scan.code and (image_id in waiting or image_id not in doubled):
+            waiting.discard(image_id)
             builder.add_image(scan)
             used.append(scan.path)
             findings += _check_head(name, note, scan)

@@ -1,9 +1,11 @@
 """Tables in a file: chunks are whole, rules see the same through them, and memory hardly grows with the dataset."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import simplejpeg
 from datasets import annotation, class_folders, masks, voc, yolo
 from pandas.testing import assert_frame_equal
 
+from sightline.errors import SightlineError
 from tasks import table_builder
 from tasks.scan import Scan
 from tasks.table_builder import TableBuilder
@@ -66,6 +69,36 @@ def test_a_chunk_has_all_objects_of_its_images(shuffled: bool, small_chunks: Non
 def test_no_image_is_one_empty_chunk() -> None:
     (chunk,) = TableBuilder().tables(["cat"]).chunks()
     assert chunk.counts == (0, 0, 1)
+
+
+def test_a_split_that_is_given_last_counts() -> None:
+    builder = TableBuilder()
+    for name in ("a", "b"):
+        builder.add_image(Scan(f"{name}.jpg", 64, 48, digest="0"), "train")
+    stored = builder.tables(["cat", "dog", "cat"], {"b": "val"})
+    assert list(stored.read().images["split"]) == ["train", "val"]
+    assert stored.counts == (2, 0, 2)
+    assert list(stored.classes["id"]) == [0, 1]
+
+
+def test_a_folder_without_room_is_the_users_matter() -> None:
+    builder = TableBuilder()
+    for index in range(99):
+        builder.add_image(Scan(f"{index}.jpg", 64, 48, digest="0"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # a part of the rows is written, and then no more
+    try:
+        with pytest.raises(SightlineError, match=r"File too large, expected room.*: set TMPDIR") as raised:
+            builder.tables()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(raised.value).startswith(tempfile.gettempdir())
+
+
+def test_no_folder_that_takes_a_file_is_the_users_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(SightlineError, match=r"nowhere: got No such file or directory, expected room.*: set TMPDIR"):
+        TableBuilder()
 
 
 def with_defects(root: Path) -> Path:
