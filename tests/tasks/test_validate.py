@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter
 
 from sightline.errors import AnswerIsNo
-from tasks import copies, expectations, rules, stage, validate, variants
+from tasks import copies, rules, stage, suites, validate, variants
 from tasks.rules import RULES
 from tasks.schema import parse
 
@@ -489,9 +489,9 @@ def test_the_first_look_agrees_with_great_expectations(
 ) -> None:
     assume(least is not None or most is not None)
     assume(least is None or most is None or least < most)
-    bound = expectations.Bound("box.edge", "x", least, most, is_open and least is not None)
+    bound = suites.Bound("box.edge", "x", least, most, is_open and least is not None)
     frame = pd.DataFrame({"x": pd.Series(values, dtype="float64")})
-    asked = expectations._validate("frame", frame, [bound])
+    asked = suites._validate("frame", frame, [bound])
     assert asked["box.edge"] == frame.index[bound.breaks(frame)].tolist()
 
 
