@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ OBJECT_RULES: Final = (
 )
 
 
-def check_tables(tables: Chunked, duplicates: Duplicates, root: Path) -> list[Finding]:
+def check_tables(tables: Chunked, duplicates: Duplicates, root: Path, classes: Sequence[str] = ()) -> list[Finding]:
     """Runs every suite; a row that does not hold to an expectation is a finding. Compares the labels of copies.
 
     Images and objects are looked at a chunk at a time; of all images there are only counts, and of those that look like
@@ -37,12 +38,15 @@ def check_tables(tables: Chunked, duplicates: Duplicates, root: Path) -> list[Fi
         tables: What a format read, `images.group` filled.
         duplicates: Of the images.
         root: What their masks are relative to.
+        classes: The first of their classes, where objects must be of one of these; empty where they may be of any.
     """
     found: list[Finding] = []
     groups: list[NDArray[np.uint64]] = []
     counts = Counts()
     for chunk in tables.chunks():
         found += run("objects", Suite(measure_objects(chunk), OBJECT_RULES, _tell_object))
+        if classes:
+            found += run("labels", _labels(chunk, classes))
         found += run("images", Suite(measure_content(chunk), [Bound("object.none", "objects", least=1)], tell_got))
         groups.append(pd.util.hash_array(chunk.images["group"].to_numpy(object)))
         counts.add(chunk)
@@ -102,9 +106,17 @@ class Counts:
 
 def box_errors(tables: Tables) -> list[Finding]:
     """Boxes that cannot be trusted, by the first look alone."""
-    frame = measure_objects(tables)
+    suite = Suite(measure_objects(tables), OBJECT_RULES, _tell_object)
     errors = [check for check in OBJECT_RULES if RULES[check.code].severity == "error"]
-    return [item for check in errors for item in told(check.code, frame[check.breaks(frame)], _tell_object)]
+    return [item for check in errors for item in told(check.code, suite.frame[check.breaks(suite.frame)], suite)]
+
+
+def _labels(tables: Tables, classes: Sequence[str]) -> Suite:
+    """The classes of objects, beside those that they may be of."""
+    frame = tables.objects[["image_id", "label", "file", "line"]]
+    names = tables.classes.set_index("id")["name"]
+    bound = Bound("class.unknown", "label", most=len(classes) - 1)
+    return Suite(frame, [bound], lambda _, rows: "class " + rows["label"].map(names), f"one of {', '.join(classes)}")
 
 
 def measure_objects(tables: Tables) -> pd.DataFrame:

@@ -57,11 +57,13 @@ class Suite(NamedTuple):
         frame: The table.
         checks: The rules.
         tell: What was got, of the rows that break the rule of a code.
+        expected: What should stand there, if the rule does not say it.
     """
 
     frame: pd.DataFrame
     checks: Sequence[Bound]
     tell: Callable[[str, pd.DataFrame], pd.Series]
+    expected: str = ""
 
 
 def tell_got(code: str, rows: pd.DataFrame) -> pd.Series:
@@ -77,16 +79,16 @@ def run(name: str, suite: Suite) -> list[Finding]:
     notes = [check for check in broken if RULES[check.code].severity == "info"]
     places = {check.code: frame.index[check.breaks(frame)] for check in notes}
     places |= _validate(name, frame, [check for check in broken if check not in notes])
-    return [item for code, index in places.items() for item in told(code, frame.loc[index], suite.tell)]
+    return [item for code, index in places.items() for item in told(code, frame.loc[index], suite)]
 
 
-def told(code: str, rows: pd.DataFrame, tell: Callable[[str, pd.DataFrame], pd.Series]) -> list[Finding]:
+def told(code: str, rows: pd.DataFrame, suite: Suite) -> list[Finding]:
     """A finding for each row that breaks the rule of a code."""
     if rows.empty:
         return []
-    columns = (rows["file"], rows["line"].astype(int), rows["image_id"], tell(code, rows))
+    columns = (rows["file"], rows["line"].astype(int), rows["image_id"], suite.tell(code, rows))
     places = zip(*(column.tolist() for column in columns), strict=True)
-    return [finding(code, got, file, line, image_id) for file, line, image_id, got in places]
+    return [finding(code, got, file, line, image_id, suite.expected) for file, line, image_id, got in places]
 
 
 def _validate(name: str, frame: pd.DataFrame, checks: Sequence[Bound]) -> dict[str, Sequence[int]]:

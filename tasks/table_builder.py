@@ -7,8 +7,8 @@ import os
 import tempfile
 import weakref
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -48,6 +48,15 @@ class StoredTables:
         """Some thousand images at a time, each with all its objects; every chunk has all the classes."""
         for chunk in range(max(1, _chunks(self.counts[0]))):
             yield self._read([chunk])
+
+    def ordered(self, names: Sequence[str]) -> "StoredTables":
+        """With the classes `names` in this order, and behind them those others that objects are of."""
+        own = self.classes.set_index("id")
+        used = own["name"].loc[self._labels]
+        ids = {name: number for number, name in enumerate(dict.fromkeys([*names, *sorted(used)]))}
+        ignored = set(own.loc[own["ignore"].astype(bool), "name"])
+        labels = np.array([ids[name] for name in used], np.int32)
+        return replace(self, classes=_classes(ids, ignored), counts=(*self.counts[:2], len(ids)), _labels=labels)
 
     def read(self) -> Tables:
         """All of them."""
@@ -118,11 +127,9 @@ class TableBuilder:
         self._pack_images()
         self._pack_objects()
         ids = {name: number for number, name in enumerate(dict.fromkeys(classes) or sorted(self._codes))}
-        left_out = set(ignore)
-        table = [{"id": number, "name": name, "ignore": name in left_out} for name, number in ids.items()]
         labels = np.array([ids[name] for name in self._codes], np.int32)
         counts = (self._count, self._object_count, len(ids))
-        return StoredTables(pd.DataFrame(table, columns=CLASSES.names), counts, self._file, labels, splits or {})
+        return StoredTables(_classes(ids, set(ignore)), counts, self._file, labels, splits or {})
 
     def _number(self, image_id: str) -> int:
         """Of an image that is not the last one; who adds all images first needs the numbers of all."""
@@ -194,6 +201,12 @@ def _no_room(error: OSError) -> SightlineError:
         folder = "the temporary folder"
     expected = "room for the tables, some hundred bytes an image and an object"
     return SightlineError(f"{folder}: got {error.strerror or error}, expected {expected}: set TMPDIR to a folder that has it")
+
+
+def _classes(ids: Mapping[str, int], ignored: Container[str]) -> pd.DataFrame:
+    """The table `classes` of names with their ids."""
+    rows = [{"id": number, "name": name, "ignore": name in ignored} for name, number in ids.items()]
+    return pd.DataFrame(rows, columns=CLASSES.names)
 
 
 def _chunks(images: int) -> int:
