@@ -1,5 +1,6 @@
 """Tables in a file: chunks are whole, rules see the same through them, and memory hardly grows with the dataset."""
 
+import json
 import os
 import resource
 import shutil
@@ -13,11 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import simplejpeg
-from datasets import annotation, class_folders, masks, voc, yolo
+from datasets import annotation, class_folders, coco, mask, masks, picture, stripes, voc, yolo
 from pandas.testing import assert_frame_equal
+from PIL import Image
+from test_validate import split_folders
 
 from sightline.errors import SightlineError
 from tasks import table_builder
+from tasks.findings_page import Source, write_page
+from tasks.rules import FEW, IMBALANCE
 from tasks.scan import Scan
 from tasks.table_builder import TableBuilder
 from tasks.validate import look_at
@@ -106,6 +111,7 @@ def with_defects(root: Path) -> Path:
     shutil.copy(root / "JPEGImages/001.jpg", root / "JPEGImages/021.jpg")  # train and val
     shutil.copy(root / "JPEGImages/002.jpg", root / "JPEGImages/013.jpg")
     annotation(root / "Annotations/004.xml", [("cat", 1, 1, 20, 20), ("cat", 1, 1, 20, 20), ("dog", 30, 10, 90, 48)])
+    annotation(root / "Annotations/013.xml", [("dog", 1, 1, 20, 20), ("dog", 30, 10, 64, 48)])
     annotation(root / "Annotations/027.xml", [])
     return root
 
@@ -116,8 +122,66 @@ def whole_copies(root: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("make", [with_defects, whole_copies, yolo, masks])
-def test_rules_find_the_same_in_chunks(make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def few_and_many(root: Path) -> Path:
+    """A class in a split alone, one that is rare, and a picture that another split has nearly."""
+    split_folders(root)
+    for index in range(FEW):
+        picture(root / f"train/bird/{index:03}.png", 3000 + index)
+    picture(root / "test/wolf/000.png", 4000)
+    for index in range(int(IMBALANCE) * FEW):
+        picture(root / f"train/dog/{100 + index}.png", 5000 + index)
+    image = Image.open(root / "train/cat/005.png")
+    image.resize((128, 96), Image.Resampling.BICUBIC).save(root / "test/cat/100.png")
+    return root
+
+
+def broken_coco(root: Path) -> Path:
+    """Annotations in any order, with an object twice and a box outside."""
+    coco(root)
+    path = root / "annotations/instances_train.json"
+    content = json.loads(path.read_text())
+    notes = content["annotations"]
+    notes.append(notes[0] | {"id": 99})
+    notes[3]["bbox"] = [60, 40, 60, 60]
+    content["annotations"] = [notes[place] for place in np.random.default_rng(0).permutation(len(notes))]
+    path.write_text(json.dumps(content))
+    return root
+
+
+def broken_yolo(root: Path) -> Path:
+    yolo(root)
+    shutil.copy(root / "images/train/003.jpg", root / "images/test/027.jpg")
+    (root / "labels/train/009.txt").write_text("0 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2 0.2\n1 0.9 0.5 0.9 0.2\n")
+    (root / "labels/val/022.txt").write_text("")
+    return root
+
+
+def broken_masks(root: Path) -> Path:
+    masks(root)
+    for index in range(20, 25):
+        mask(root / f"masks/val/{index:03}.png", stripes((0, 1)))
+    shutil.copy(root / "images/train/003.jpg", root / "images/test/027.jpg")
+    mask(root / "masks/train/009.png", stripes((0,)))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("make", "codes"),
+    [
+        (with_defects, {"split.leak", "image.duplicate", "label.conflict", "object.duplicate", "object.none"}),
+        (whole_copies, {"class.conflict"}),
+        (few_and_many, {"class.few", "class.imbalance", "class.not_in_train", "class.not_in_split", "split.near"}),
+        (coco, set()),
+        (broken_coco, {"object.duplicate", "box.out_of_bounds"}),
+        (yolo, set()),
+        (broken_yolo, {"split.leak", "object.duplicate", "box.out_of_bounds", "object.none"}),
+        (masks, set()),
+        (broken_masks, {"split.leak", "mask.uniform", "class.not_in_split"}),
+    ],
+)
+def test_rules_find_the_same_in_chunks(
+    make: Callable[[Path], Path], codes: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = make(tmp_path / "data")
     name, stored, found = look_at(root, "auto", 10**6)
     whole = stored.read()
@@ -125,9 +189,17 @@ def test_rules_find_the_same_in_chunks(make: Callable[[Path], Path], tmp_path: P
     monkeypatch.setattr(table_builder, "_ROWS", 2)
     again, in_chunks, found_in_chunks = look_at(root, "auto", 10**6)
     assert (again, sorted(found_in_chunks)) == (name, sorted(found))
-    assert bool(found) == (make in (with_defects, whole_copies))
-    for table in ("images", "objects", "classes"):
-        assert_frame_equal(getattr(in_chunks.read(), table), getattr(whole, table))
+    assert {item.code for item in found} >= codes
+    assert bool(found) == bool(codes)
+    for table, key in (("images", "image_id"), ("objects", "image_id"), ("classes", "id")):
+        one, other = (getattr(each, table).sort_values(key, kind="stable") for each in (in_chunks.read(), whole))
+        assert_frame_equal(one.reset_index(drop=True), other.reset_index(drop=True))
+    pages = []
+    for tables in (whole, in_chunks):
+        write_page(found, tmp_path / "page.html", (), Source(root, tables, 10**6), stops=False)
+        pages.append((tmp_path / "page.html").read_text())
+    assert pages[0] == pages[1]
+    assert ("base64" in pages[0]) == bool(codes)
 
 
 @pytest.mark.slow
