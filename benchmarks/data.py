@@ -3,8 +3,9 @@
     python benchmarks/data.py --peers PYTHON [--images 20000 | --path ../shared/data/bccd]
 
 PYTHON is the interpreter of an environment with datumaro and supervision (Ultralytics is in ours). The floor reads every byte
-and decodes every image once to grey, on all cores. Who converts copies the images. All run one after the other in one go, the
-best of some runs each; the table of the last run is in benchmarks/data.md.
+and decodes every image once to grey, on all cores. Who converts copies the images, where no --link stands. With --path, the
+stages validate and transform are measured as the pipeline runs them. All run one after the other in one go, the best of some
+runs each; the table of the last run is in benchmarks/data.md.
 """
 
 import argparse
