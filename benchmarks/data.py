@@ -3,8 +3,9 @@
     python benchmarks/data.py --peers PYTHON [--images 20000 | --path ../shared/data/bccd]
 
 PYTHON is the interpreter of an environment with datumaro and supervision (Ultralytics is in ours). The floor reads every byte
-and decodes every image once to grey, on all cores. Who converts copies the images. All run one after the other in one go, the
-best of some runs each; the table of the last run is in benchmarks/data.md.
+and decodes every image once to grey, on all cores. Who converts copies the images, where no --link stands. With --path, the
+stages validate and transform are measured as the pipeline runs them. All run one after the other in one go, the best of some
+runs each; the table of the last run is in benchmarks/data.md.
 """
 
 import argparse
@@ -109,6 +110,20 @@ def make(folder: Path, count: int) -> Path:
     return folder
 
 
+def stages(voc: Path, work: Path) -> list[str]:
+    """A command that runs validate and transform as `dvc repro` does, in a folder of their own."""
+    import yaml
+
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["dataset"]["format"] = "voc"
+    (work / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    return [
+        "sh", "-ec", 'cd "$1"; export PYTHONPATH="$4"; "$2" -m tasks.validate --raw "$3" --tables tables --report report; '
+        '"$2" -m tasks.transform --raw "$3" --tables tables --out dataset',
+        "sh", str(work), sys.executable, str(voc), str(ROOT),
+    ]  # fmt: skip
+
+
 def measure(command: list[str], out: Path | None, runs: int) -> float:
     """The best wall time of some runs, seconds."""
     best = float("inf")
@@ -149,12 +164,15 @@ def main() -> None:
             "sightline validate": measure([*check, str(voc)], report, options.runs),
             "sightline validate, headers, YOLO": measure([*check, "--headers", str(work / "yolo")], report, options.runs),
             "sightline convert": measure(convert, out, options.runs),
+            "sightline convert --link": measure([*convert, "--link"], out, options.runs),
             "ultralytics check, cold, YOLO": measure(ultralytics, None, options.runs),
             "datumaro import, validate, export": measure(
                 [options.peers, "-c", DATUMARO, str(voc), str(out)], out, options.runs
             ),
             "supervision load, convert": measure([options.peers, "-c", SUPERVISION, str(voc), str(out)], out, options.runs),
         }
+        if options.path:
+            rows["stages validate and transform"] = measure(stages(voc, work), None, options.runs)
         count = len(list((voc / "JPEGImages").iterdir()))
     ours_fast = rows["sightline validate, headers"] + rows["sightline convert"]
     ours_whole = rows["sightline validate"] + rows["sightline convert"]

@@ -37,7 +37,7 @@ def label_conflicts(images: pd.DataFrame, objects: pd.DataFrame, classes: pd.Dat
     """Copies of a picture whose labels are not those of the first one: rule `label.conflict`.
 
     Args:
-        images: As `tasks.expectations.measure_images` gives them.
+        images: As `tasks.duplicate_rules.measure_images` gives them.
         objects: As `tasks.expectations.measure_objects` gives them.
         classes: The table, with the value of each class where images have masks.
         root: What the masks are relative to.

@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import pandas as pd
 from PIL import Image, ImageDraw
@@ -18,7 +18,7 @@ from tasks.findings import SEVERITIES, Finding, count, ordered
 from tasks.page import document
 from tasks.rules import RULES
 from tasks.scan import SUFFIXES
-from tasks.tables import BOX, Chunked, Tables, select
+from tasks.tables import BOX, IMAGES, OBJECTS, Chunked, Tables, select
 
 ROWS_SHOWN: Final = 100  # of one rule; findings.json and findings.parquet hold all
 PICTURES_SHOWN: Final = 6  # of one rule
@@ -52,14 +52,6 @@ class Source:
     max_pixels: int
 
 
-class _Shown(NamedTuple):
-    """A source with the tables of those images alone that may be shown."""
-
-    root: Path
-    tables: Tables
-    max_pixels: int
-
-
 def write_page(findings: Sequence[Finding], path: Path, quarantined: Sequence[str], source: Source, *, stops: bool) -> None:
     """Writes the page.
 
@@ -79,8 +71,8 @@ def _page(findings: Sequence[Finding], quarantined: Sequence[str], source: Sourc
         groups.setdefault(item.code, []).append(item)
     sizes = zip(source.tables.counts, ("image", "object", "class"), strict=True)
     about = ", ".join(_many(number, noun) for number, noun in sizes)
-    shown = _Shown(source.root, _shown(groups, source.tables), source.max_pixels)
-    body = "".join(_section(code, items, shown) for code, items in groups.items())
+    tables = _pictured(groups, source.tables)
+    body = "".join(_section(code, items, source, tables) for code, items in groups.items())
     return document(
         "Findings",
         f'<p class="about">{about} were read.</p>'
@@ -132,11 +124,11 @@ def _overview(groups: dict[str, list[Finding]]) -> str:
     return f'<div class="card">{_table(("severity", "rule", "expected", "findings"), rows)}</div>'
 
 
-def _shown(groups: Mapping[str, Sequence[Finding]], tables: Chunked) -> Tables:
+def _pictured(groups: Mapping[str, Sequence[Finding]], tables: Chunked) -> Tables:
     """The images that the first findings of each rule are about, and those that are alike."""
     names = {code: {item.image_id for item in items[:TRIED] if item.image_id} for code, items in groups.items()}
     if not any(names.values()):
-        return select(tables, lambda images: images["image_id"].isin([]))
+        return Tables(IMAGES.empty_table().to_pandas(), OBJECTS.empty_table().to_pandas(), tables.classes)
     own = select(tables, lambda images: images["image_id"].isin(set().union(*names.values())))
     alike = set().union(*(names[code] for code in names.keys() & _ALIKE))
     if not alike:
@@ -145,7 +137,7 @@ def _shown(groups: Mapping[str, Sequence[Finding]], tables: Chunked) -> Tables:
     return select(tables, lambda images: images["group"].isin(wanted) | images["image_id"].isin(own.images["image_id"]))
 
 
-def _section(code: str, items: Sequence[Finding], source: _Shown) -> str:
+def _section(code: str, items: Sequence[Finding], source: Source, tables: Tables) -> str:
     differs = any(item.expected != RULES[code].expected for item in items)
     rows = "".join(
         f'<tr><td class="file">{html.escape(item.file or "the whole dataset")}{f":{item.line}" if item.line else ""}</td>'
@@ -157,7 +149,7 @@ def _section(code: str, items: Sequence[Finding], source: _Shown) -> str:
         rows += f'<tr><td colspan="3" class="more">and {rest:,} more in findings.json and findings.parquet</td></tr>'
     first = items[0]
     is_open = " open" if first.severity == "error" or len(items) <= 20 else ""
-    pictures = "".join(_figures(code, items, source))
+    pictures = "".join(_figures(code, items, source, tables))
     return (
         f'<details id="{html.escape(code)}"{is_open}><summary><span class="tag {first.severity}">{first.severity}</span>'
         f'<h2><code>{html.escape(code)}</code></h2><span class="n">{_many(len(items), "finding")}</span></summary>'
@@ -190,11 +182,11 @@ def _set_aside(findings: Sequence[Finding], quarantined: Sequence[str]) -> str:
     )
 
 
-def _figures(code: str, items: Sequence[Finding], source: _Shown) -> Iterator[str]:
+def _figures(code: str, items: Sequence[Finding], source: Source, tables: Tables) -> Iterator[str]:
     """Pictures of the first images that break a rule; of those that are alike, beside one another."""
     shown: set[str] = set()
     for item in items[:TRIED]:
-        for path, caption, boxes, size in _images_of(code, item, source):
+        for path, caption, boxes, size in _images_of(code, item, tables):
             picture = b"" if len(shown) == PICTURES_SHOWN or caption in shown else _picture(source, path, boxes, size)
             if picture:
                 shown.add(caption)
@@ -205,9 +197,9 @@ def _figures(code: str, items: Sequence[Finding], source: _Shown) -> Iterator[st
                 )
 
 
-def _images_of(code: str, item: Finding, source: _Shown) -> Iterator[tuple[str, str, list[list[float]], tuple[int, int]]]:
+def _images_of(code: str, item: Finding, tables: Tables) -> Iterator[tuple[str, str, list[list[float]], tuple[int, int]]]:
     """Path, caption, boxes xyxy in pixels and upright size of the images that a finding is about."""
-    images, objects = source.tables.images, source.tables.objects
+    images, objects = tables.images, tables.objects
     rows = images[images["image_id"] == item.image_id] if item.image_id else images.iloc[:0]
     if rows.empty:
         if item.file[item.file.rfind(".") :].lower() in SUFFIXES:
@@ -225,7 +217,7 @@ def _images_of(code: str, item: Finding, source: _Shown) -> Iterator[tuple[str, 
         yield str(row.path), f"{caption} {item.got.partition(' (')[0]}" if boxes else caption, boxes, (row.width, row.height)
 
 
-def _picture(source: _Shown, path: str, boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> bytes:
+def _picture(source: Source, path: str, boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> bytes:
     """A JPEG of `SIDE_PX` at most on each side, upright, with boxes; empty where the image cannot be shown."""
     try:
         data = (source.root / path).read_bytes()

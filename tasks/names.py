@@ -4,9 +4,11 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import overload
+from typing import Final, overload
 
 import numpy as np
+
+_HALVES: Final = "surrogatepass"  # JSON may have halves of characters
 
 
 class Names(Sequence[str]):
@@ -20,7 +22,7 @@ class Names(Sequence[str]):
 
     def append(self, name: str) -> None:
         """Adds a text at the end."""
-        self._text += name.encode()
+        self._text += name.encode(errors=_HALVES)
         self._ends.append(len(self._text))
 
     def __len__(self) -> int:
@@ -33,13 +35,13 @@ class Names(Sequence[str]):
     def __getitem__(self, place: int | slice) -> str | list[str]:
         if isinstance(place, slice):
             return [self[each] for each in range(*place.indices(len(self)))]
-        row = place if place >= 0 else place + len(self)
-        return self._text[self._ends[row] : self._ends[row + 1]].decode()
+        row = range(len(self))[place]  # refuses what is beyond
+        return self._text[self._ends[row] : self._ends[row + 1]].decode(errors=_HALVES)
 
     def __iter__(self) -> Iterator[str]:
         start = 0
         for end in islice(self._ends, 1, None):
-            yield self._text[start:end].decode()
+            yield self._text[start:end].decode(errors=_HALVES)
             start = end
 
 

@@ -52,6 +52,7 @@ class Dataset(Section):
     source: Name
     format: Name
     voc_origin: int = Field(default=1, ge=0, le=1)
+    classes: list[Annotated[str, Field(min_length=1)]] | None = Field(default=None, min_length=1)
     path: str | None
     sha256: Sha256 | None
     images: int = Field(ge=10)
@@ -67,6 +68,8 @@ class Dataset(Section):
             raise ValueError("source http needs the checksum of the file: set dataset.sha256=...")
         if self.source == "generated" and self.voc_origin != 1:
             raise ValueError("source generated writes the kit's VOC, from 1: set dataset.voc_origin=1")
+        if self.classes and len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes {self.classes}, expected each name once: correct dataset.classes")
         return self
 
 

@@ -7,21 +7,22 @@ import os
 import tempfile
 import weakref
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from sightline.errors import SightlineError
 from tasks.scan import Scan
 from tasks.tables import CLASSES, IMAGES, OBJECTS, Box, Polygons, Tables
 
 CHUNK: Final = 8192
 """Images of a chunk."""
-_ROWS: Final = 4096
-"""That are packed at once."""
+_ROWS: Final = CHUNK // 2
+"""That are packed at once; they divide a chunk, as a batch of images must lie in one."""
 _NUMBERED: Final = OBJECTS.append(pa.field("number", pa.int32()))
 """Objects with the number of their image."""
 
@@ -48,6 +49,15 @@ class StoredTables:
         for chunk in range(max(1, _chunks(self.counts[0]))):
             yield self._read([chunk])
 
+    def ordered(self, names: Sequence[str]) -> "StoredTables":
+        """With the classes `names` in this order, and behind them those others that objects are of."""
+        own = self.classes.set_index("id")
+        used = own["name"].loc[self._labels]
+        ids = {name: number for number, name in enumerate(dict.fromkeys([*names, *sorted(used)]))}
+        ignored = set(own.loc[own["ignore"].astype(bool), "name"])
+        labels = np.array([ids[name] for name in used], np.int32)
+        return replace(self, classes=_classes(ids, ignored), counts=(*self.counts[:2], len(ids)), _labels=labels)
+
     def read(self) -> Tables:
         """All of them."""
         return self._read(range(_chunks(self.counts[0])))
@@ -57,7 +67,8 @@ class StoredTables:
         objects = _frame(self._file.read("objects", chunks), OBJECTS)
         objects["label"] = self._labels[objects["label"]]
         if self._splits:
-            images["split"] = [self._splits.get(name, "") for name in images["image_id"]]
+            own = zip(images["image_id"], images["split"], strict=True)
+            images["split"] = [self._splits.get(name) or split for name, split in own]
         group = images["hash"]
         images["group"] = group.map(lambda digest: self.groups.get(digest, digest)) if self.groups else group
         return Tables(images, objects, self.classes)
@@ -76,7 +87,7 @@ class TableBuilder:
         self._numbers: dict[str, int] | None = None
 
     def add_image(self, scan: Scan, split: str = "", mask: str = "", image_id: str = "") -> str:
-        """Adds an image; returns its image_id."""
+        """Adds an image; returns its image_id, which no other may have: names are not kept here, so who reads sees to that."""
         image_id = image_id or scan.image_id
         if self._numbers is not None:
             self._numbers[image_id] = self._count
@@ -110,18 +121,15 @@ class TableBuilder:
 
         Args:
             classes: All classes in the order of their ids; the sorted names of those that objects have if not given.
-            splits: The split of an image_id, where it was not given with the image.
+            splits: The split of an image_id, instead of the one that was given with the image.
             ignore: Classes that are not learnt.
         """
         self._pack_images()
         self._pack_objects()
-        names = list(classes) or sorted(self._codes)
-        ids = {name: number for number, name in enumerate(names)}
-        left_out = set(ignore)
-        table = [{"id": number, "name": name, "ignore": name in left_out} for name, number in ids.items()]
+        ids = {name: number for number, name in enumerate(dict.fromkeys(classes) or sorted(self._codes))}
         labels = np.array([ids[name] for name in self._codes], np.int32)
-        counts = (self._count, self._object_count, len(names))
-        return StoredTables(pd.DataFrame(table, columns=CLASSES.names), counts, self._file, labels, splits or {})
+        counts = (self._count, self._object_count, len(ids))
+        return StoredTables(_classes(ids, set(ignore)), counts, self._file, labels, splits or {})
 
     def _number(self, image_id: str) -> int:
         """Of an image that is not the last one; who adds all images first needs the numbers of all."""
@@ -149,11 +157,18 @@ class TableBuilder:
 
 
 class _File:
-    """A file without name that holds batches of rows, by table and chunk."""
+    """A file without name that holds batches of rows, by table and chunk.
+
+    Raises:
+        SightlineError: The temporary folder takes no file, or no more of one.
+    """
 
     def __init__(self) -> None:
-        with tempfile.TemporaryFile() as file:
-            self._handle = os.dup(file.fileno())
+        try:
+            self._handle, name = tempfile.mkstemp(prefix="sightline-")
+            os.unlink(name)
+        except OSError as error:
+            raise _no_room(error) from None
         weakref.finalize(self, os.close, self._handle)
         self._end = 0
         self._places: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
@@ -163,9 +178,12 @@ class _File:
         with pa.ipc.new_stream(sink, batch.schema) as writer:
             writer.write_batch(batch)
         data = sink.getvalue()
-        with os.fdopen(os.dup(self._handle), "r+b") as file:
-            file.seek(self._end)
-            file.write(data)
+        written = 0
+        try:
+            while written < data.size:  # a full disk may take a part before it refuses the rest
+                written += os.pwrite(self._handle, memoryview(data)[written:], self._end + written)
+        except OSError as error:
+            raise _no_room(error) from None
         self._places[table, chunk].append((self._end, data.size))
         self._end += data.size
 
@@ -173,6 +191,22 @@ class _File:
         for chunk in chunks:
             for start, size in self._places.get((table, chunk), ()):
                 yield from pa.ipc.open_stream(os.pread(self._handle, size, start))
+
+
+def _no_room(error: OSError) -> SightlineError:
+    """For the user: gettempdir itself fails where no folder takes a file, and names those that it tried."""
+    try:
+        folder = tempfile.gettempdir()
+    except OSError:
+        folder = "the temporary folder"
+    expected = "room for the tables, some hundred bytes an image and an object"
+    return SightlineError(f"{folder}: got {error.strerror or error}, expected {expected}: set TMPDIR to a folder that has it")
+
+
+def _classes(ids: Mapping[str, int], ignored: Container[str]) -> pd.DataFrame:
+    """The table `classes` of names with their ids."""
+    rows = [{"id": number, "name": name, "ignore": name in ignored} for name, number in ids.items()]
+    return pd.DataFrame(rows, columns=CLASSES.names)
 
 
 def _chunks(images: int) -> int:

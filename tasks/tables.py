@@ -129,7 +129,8 @@ def select(tables: Chunked, is_chosen: Callable[[pd.DataFrame], pd.Series]) -> T
             parts.append(Tables(images, chunk.objects[chunk.objects["image_id"].isin(images["image_id"])], tables.classes))
     if len(parts) == 1:
         return parts[0]
-    return Tables(pd.concat([part.images for part in parts]), pd.concat([part.objects for part in parts]), tables.classes)
+    images = pd.concat([part.images for part in parts], ignore_index=True)
+    return Tables(images, pd.concat([part.objects for part in parts], ignore_index=True), tables.classes)
 
 
 @dataclass(frozen=True)

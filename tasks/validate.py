@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import Field
 
-from sightline.errors import AnswerIsNo
+from sightline.errors import AnswerIsNo, SightlineError
 from tasks import duplicates, findings, formats, scan, schema, stage
 from tasks.expectations import check_tables
 from tasks.findings import Finding, finding
@@ -40,7 +40,9 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
         AnswerIsNo: There are errors, and they are not to be set aside or concern the whole dataset.
     """
     dataset = config.dataset
-    name, stored, found = look_at(paths.raw, dataset.format, config.validate_.max_pixels, voc_origin=dataset.voc_origin)
+    name, stored, found = look_at(
+        paths.raw, dataset.format, config.validate_.max_pixels, voc_origin=dataset.voc_origin, classes=dataset.classes or ()
+    )
     tables = stored.read()
     errors = sorted(item for item in found if item.severity == "error")
     source = Source(paths.raw, stored, config.validate_.max_pixels)
@@ -68,20 +70,36 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
 
 
 def look_at(
-    root: Path, name: str, max_pixels: int, *, decode: bool = True, voc_origin: int = 1
+    root: Path, name: str, max_pixels: int, *, decode: bool = True, voc_origin: int = 1, classes: Sequence[str] = ()
 ) -> tuple[str, StoredTables, list[Finding]]:
-    """The name of the dataset's format, where it is `auto`, its tables, and all that is wrong with it."""
+    """The name of the dataset's format, where it is `auto`, its tables, and all that is wrong with it.
+
+    Args:
+        root: The dataset.
+        name: Its format, or `auto`.
+        max_pixels: Larger images are not decoded.
+        decode: Whether every pixel is decoded; otherwise the headers alone tell.
+        voc_origin: What the coordinates of VOC boxes count from, 1 or 0.
+        classes: All that objects may be of, in the order of their ids; empty where they may be of any.
+
+    Raises:
+        SightlineError: It is of no format, or `classes` are given for masks, whose class file says what a value means.
+    """
     name = formats.detect(root, name)
     module = formats.load(name)
     scans = scan.scan(root, module.image_files(root), max_pixels, decode=decode)
     reading = formats.read(name, root, scans, voc_origin)
     alike = duplicates.find(scans, root, max_pixels)
-    tables = replace(reading.stored, groups=alike.near)
+    if classes and "value" in reading.stored.classes:
+        raise SightlineError(
+            f"dataset.classes: got {', '.join(classes)}, expected null with masks: name them in the class file"
+        )
+    tables = replace(reading.stored.ordered(classes) if classes else reading.stored, groups=alike.near)
     found = [
         *reading.findings,
         *check_images(scans),
         *check_foreign(scan.walk(root, root)),
-        *check_tables(tables, alike, root),
+        *check_tables(tables, alike, root, classes),
     ]
     return name, tables, found
 

@@ -15,7 +15,7 @@ from tasks.findings import Finding, finding
 from tasks.formats import IMAGE_FOLDERS, SPLIT_FOLDERS, base
 from tasks.formats._voc_xml import Annotation
 from tasks.names import Index, Names
-from tasks.scan import SUFFIXES, walk
+from tasks.scan import SUFFIXES, Scan, Scans, walk
 
 MASKS: Final = {"semantic": "SegmentationClass", "instances": "SegmentationObject"}
 _ANNOTATIONS: Final = frozenset({"annotations", "annotation", "annots", "labels", "label", "xmls", "xml"})
@@ -113,8 +113,8 @@ class Pictures:
         names: Their paths; an image's place there is its row.
     """
 
-    def __init__(self, scans: Iterable[str], layout: Layout) -> None:
-        self.names = Names(scans)
+    def __init__(self, scans: Mapping[str, Scan], layout: Layout) -> None:
+        self.names = scans.paths if isinstance(scans, Scans) else list(scans)
         self._layout = layout
         self._index = Index(map(layout.key, self.names))
 

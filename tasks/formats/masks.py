@@ -23,7 +23,7 @@ from tasks.parallel import parallel
 from tasks.rules import FEW
 from tasks.scan import SUFFIXES, Scan, has_images, images
 from tasks.table_builder import TableBuilder
-from tasks.tables import SPLITS, Tables
+from tasks.tables import SPLITS, Chunked
 
 HOLDS: Final = frozenset({"mask", "split", "classes"})
 MASK_FOLDERS: Final = ("masks", "mask", "segmentationclass", "gtfine", "labels", "label", "annotations", "annotation")
@@ -113,7 +113,7 @@ def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
     ignored = [name for name in named.names if name.lower() in IGNORED]
     tables = builder.tables(named.names, splits, ignored)
     tables.classes["value"] = list(named.values)
-    return Reading(tables, [*findings, *problems, *_check_classes(named, seen), *_check_splits(tables.read(), shown)])
+    return Reading(tables, [*findings, *problems, *_check_classes(named, seen), *_check_splits(tables, shown)])
 
 
 def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> None:
@@ -286,13 +286,17 @@ def _check_classes(named: ClassFile, seen: set[int]) -> Iterator[Finding]:
         yield finding("mask.one_class", ", ".join(learnt) or "no class")
 
 
-def _check_splits(tables: Tables, shown: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
+def _check_splits(tables: Chunked, shown: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
     """Classes that no mask of a split shows, of the dataset's own splits; `shown` has the values of each image_id."""
-    split_of = dict(zip(tables.images["image_id"], tables.images["split"], strict=True))
-    splits = [split for split in SPLITS if split in split_of.values()]
+    counts: Counter[tuple[int, str]] = Counter()
+    own: set[str] = set()
+    for chunk in tables.chunks():
+        for image_id, split in zip(chunk.images["image_id"], chunk.images["split"], strict=True):
+            own.add(split)
+            counts.update((value, split) for value in shown[image_id])
+    splits = [split for split in SPLITS if split in own]
     if "train" not in splits:
         return
-    counts = Counter((value, split_of[image_id]) for image_id, values in shown.items() for value in values)
     for row in tables.classes[~tables.classes["ignore"].astype(bool)].itertuples():
         total = sum(counts[row.value, split] for split in splits)
         for split in splits:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, overload
 
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
@@ -63,6 +63,8 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
     pictures = Pictures(scans, layout)
     builder = TableBuilder()
     findings: list[Finding] = list(pictures.ambiguous())
+    waiting = {item.image_id for item in findings}  # image_ids of several images, of which the first is added
+    doubled = frozenset(waiting)
     boxes, at_0, first = 0, 0, ("", 0, "")
     annotated = array("i", [-1]) * len(pictures.names)  # the number of each image's annotation
     used = Names()
@@ -81,7 +83,8 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
             findings.append(replace(note.problem, image_id=image_id))
         elif scan is None:
             findings.append(finding("image.missing", f"filename {note.filename!r}", name))
-        elif not scan.code:
+        elif not scan.code and (image_id in waiting or image_id not in doubled):
+            waiting.discard(image_id)
             builder.add_image(scan)
             used.append(scan.path)
             findings += _check_head(name, note, scan)
@@ -155,21 +158,35 @@ def _head(path: Path) -> bytes:
 def _notes(root: Path, origin: int, layout: Layout, pictures: Pictures, scans: Mapping[str, Scan]) -> Iterator[_Note]:
     """What each annotation says, with the masks of its objects where there are such."""
     if layout.instances:
-        jobs = _jobs(layout, pictures, scans)
+        jobs = _Jobs(layout, pictures, scans)
         return parallel(partial(_read_with_mask, str(root), origin), jobs, "validate", "annotations")
     return parallel(partial(_read_alone, str(root), origin), layout.annotations, "validate", "annotations")
 
 
-def _jobs(layout: Layout, pictures: Pictures, scans: Mapping[str, Scan]) -> list[_Job]:
-    """The annotations, with the masks of their objects where their images can be used."""
-    masks = {layout.key(name): name for name in layout.instances}
-    jobs: list[_Job] = []
-    for name in layout.annotations:
-        mask = masks.get(layout.key(name), "")
-        own = (scans[pictures.names[row]] for row in pictures.own(name)) if mask else ()
+class _Jobs(Sequence[_Job]):
+    """The annotations, with the masks of their objects where their images can be used; made as they are asked for."""
+
+    def __init__(self, layout: Layout, pictures: Pictures, scans: Mapping[str, Scan]) -> None:
+        self._layout, self._pictures, self._scans = layout, pictures, scans
+        self._masks = Index(map(layout.key, layout.instances))
+
+    def __len__(self) -> int:
+        return len(self._layout.annotations)
+
+    @overload
+    def __getitem__(self, place: int) -> _Job: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[_Job]: ...
+    def __getitem__(self, place: int | slice) -> _Job | list[_Job]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        name = self._layout.annotations[place]
+        key = self._layout.key(name)
+        masks = [self._layout.instances[row] for row in self._masks.rows(key)]
+        mask = next((each for each in reversed(masks) if self._layout.key(each) == key), "")
+        own = (self._scans[self._pictures.names[row]] for row in self._pictures.own(name)) if mask else ()
         scan = next((scan for scan in own if not scan.code), None)
-        jobs.append((name, mask, (scan.width, scan.height), scan.orientation) if scan else (name, "", (0, 0), 1))
-    return jobs
+        return (name, mask, (scan.width, scan.height), scan.orientation) if scan else (name, "", (0, 0), 1)
 
 
 def _read_alone(root: str, origin: int, name: str) -> _Note:

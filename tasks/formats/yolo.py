@@ -65,11 +65,13 @@ def detect(root: Path) -> str | None:
         elif _is_picture(name):
             pictures.append(name)
     has_label = any(label for _, label in _labels_of(pictures, frozenset(texts)))
-    labels = [label for label in _look(root).labels.values() if label] if has_label else []
+    if not pictures:
+        return "no folder with images"
+    chosen = _look(root).labels if has_label else dict.fromkeys(pictures[:1], "")
+    labels = [label for label in chosen.values() if label]
     if not labels:
-        if not pictures:
-            return "no folder with images"
-        return f"{pictures[0]}: no label {' or '.join(_label_names(pictures[0]))}, and none for another image"
+        first = next(iter(chosen))
+        return f"{first}: no label {' or '.join(_label_names(first))}, and none for another image"
     looks = [looks_like_labels(top / name) for name in labels[:_LOOKS]]
     if False in looks and True not in looks:
         return f"{labels[looks.index(False)]}: its first line is no `class x y width height` in numbers"

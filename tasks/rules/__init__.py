@@ -86,6 +86,9 @@ _SHARED: Final[dict[str, Rule]] = {
         "collect more of the rare class: a model hardly learns it",
     ),
     "class.similar": Rule("warning", "names that differ", "rename one, or merge them if one class is meant"),
+    "class.unknown": Rule(
+        "error", "a class of dataset.classes", f"correct the label, add the class to dataset.classes, or {SET_ASIDE}"
+    ),
     "class.conflict": Rule("error", "one label for one picture", f"keep the copy that is right; or {SET_ASIDE}"),
     "label.conflict": Rule(
         "warning",

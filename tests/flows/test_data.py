@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from datasets import annotation, class_folders, coco, mask, masks, picture, read, stripes, voc
 from PIL import Image
 from test_transform import run as run_transform
@@ -148,6 +149,18 @@ def test_the_pipeline_s_own_dataset_is_converted_to_coco(link: bool, tmp_path: P
     clipped = found.tables.objects[found.tables.objects["image_id"] == "images/val/020"]
     assert [50.0, 0.0, 64.0, 10.0] in clipped[BOX].to_numpy().tolist()
     assert found.tables.objects["iscrowd"].sum() == 1
+
+
+def test_a_family_s_own_layout_is_a_view_by_links(tmp_path: Path) -> None:
+    root = voc(tmp_path / "raw")
+    picture(root / "JPEGImages/003.jpg", 3, (48, 64), exif_orientation=6)  # turned upright, so in the dataset's own folder
+    run_transform(root, tmp_path)
+    assert sightline("convert", tmp_path / "dataset", tmp_path / "out", "--to", "yolo", "--link") == 0
+    description = yaml.safe_load((tmp_path / "out/data.yaml").read_text())
+    assert description["names"] == ["cat", "dog"]
+    images = sorted((tmp_path / "out/images").rglob("*.*"))
+    assert len(images) == len(list((tmp_path / "out/labels").rglob("*.txt"))) == 30
+    assert all(path.stat().st_nlink > 1 or path.is_symlink() for path in images)
 
 
 def contents(tables: Tables) -> dict[str, tuple[object, ...]]:

@@ -31,6 +31,7 @@ WIDTH, HEIGHT, IMAGES = 64, 48, 4
 PATHS = ["0.jpg", "a/b.jpg", "c/b.jpg", "d/a_b.jpg", "e/a_b.jpg", "a_b_2.jpg", "with space/b 1.jpg", "with space/c/b 1.jpg"]
 KINDS = ("box", "whole", "mask")
 CLASSES = 3
+FLAGS = ("difficult", "truncated", "iscrowd")
 ODD_NAMES = [
     "zebra", "ant bear", "Émeu", 'he said "no"', "it's", "back`tick", "black/white", "up/../down", "50% <b>&amp;</b>", "a\\b",
     "no", "null", "~", "1", "1e3", "0: x", "- x", "a, b", "[x]", "{x: 1}", "# x", "x # y", "*x", "&x", "!x", "a:b:c", "$HOME",
@@ -74,8 +75,10 @@ def can_name(name: str, classes: list[str]) -> bool:
     return name != "masks" or (bool(class_file_text(classes)) and not any(label.lower() in IGNORED for label in classes))
 
 
-def draw_tables(data: st.DataObject, kind: str, features: frozenset[str], folder: Path, classes: list[str]) -> Tables:
-    """A dataset of the kind that has what `features` name."""
+def draw_tables(
+    data: st.DataObject, kind: str, features: frozenset[str], folder: Path, classes: list[str], parts: int = 1
+) -> Tables:
+    """A dataset of the kind that has what `features` name, with so many polygons an object at most."""
     builder = TableBuilder()
     outlined = kind == "box" and "polygons" in features and data.draw(st.booleans(), "outlined")
     masked = kind == "box" and "rle" in features and not outlined and data.draw(st.booleans(), "masked")
@@ -94,11 +97,14 @@ def draw_tables(data: st.DataObject, kind: str, features: frozenset[str], folder
             if outlined:
                 xmin, ymin, xmax, ymax = box
                 polygons = [[xmin, ymin, xmax, ymin, xmax, ymax, (xmin + xmax) / 2, ymax]]
+                if data.draw(st.integers(1, parts), "parts") == 2:
+                    middle = (ymin + ymax) / 2
+                    polygons = [[xmin, ymin, xmax, ymin, xmax, middle], [xmin, ymax, xmin, middle, xmax, ymax]]
             if masked:  # masks that do not overlap: one file of object numbers may hold them
                 pixels = np.zeros((HEIGHT, WIDTH), np.bool_)
                 pixels[number * 8 : number * 8 + 6, 10:30] = True
                 box, rle = (10.0, number * 8.0, 30.0, number * 8.0 + 6), encode_rle(pixels)
-            flags = {name: name in features and data.draw(st.booleans(), name) for name in ("difficult", "iscrowd")}
+            flags = {name: name in features and data.draw(st.booleans(), name) for name in FLAGS}
             flags["iscrowd"] = flags["iscrowd"] and masked
             builder.add_object(image_id, label, box, "", polygons=polygons, rle=rle, **flags)
     tables = builder.tables(classes if "classes" in features or kind == "mask" else ()).read()
@@ -112,7 +118,7 @@ def content(tables: Tables, features: frozenset[str]) -> dict[str, Any]:
     for row in tables.objects.itertuples():
         polygons = [] if row.polygons is None else [[round(value, 6) + 0.0 for value in each] for each in row.polygons]
         box = [None if np.isnan(value) else round(value, 6) + 0.0 for value in (getattr(row, side) for side in BOX)]
-        flags = [bool(getattr(row, name)) for name in ("difficult", "iscrowd") if name in features]
+        flags = [bool(getattr(row, name)) for name in FLAGS if name in features]
         rle = row.rle if "rle" in features and isinstance(row.rle, str) else ""
         objects[row.image_id].append([names[row.label], box, polygons if "polygons" in features else [], rle, flags])
     found: dict[str, Any] = {
@@ -137,7 +143,8 @@ def test_what_both_hold_survives(first: str, second: str, pictures: Path, data: 
     shared = HOLDS[first] & HOLDS[second]
     kind = data.draw(st.sampled_from([kind for kind in KINDS if kind in shared]), "kind")
     classes = data.draw(st.lists(NAMES, min_size=CLASSES, max_size=CLASSES, unique=True), "classes")
-    tables = draw_tables(data, kind, shared, pictures, classes)
+    parts = 1 if "yolo" in (first, second) else 2  # YOLO joins them
+    tables = draw_tables(data, kind, shared, pictures, classes, parts)
     with tempfile.TemporaryDirectory() as folder:
         one, two = Path(folder) / "one", Path(folder) / "two"
         used = list(tables.classes["name"])

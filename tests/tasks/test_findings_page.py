@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
@@ -55,3 +56,36 @@ def test_what_cannot_be_shown_has_no_picture(harm: Callable[[bytes], bytes], tmp
     (root / "cat/100.png").write_bytes(harm((root / "cat/100.png").read_bytes()))
     run(root, tmp_path, on_error="quarantine")
     assert pictures(tmp_path) == []
+
+
+def test_a_browser_shows_the_page_offline(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    root = class_folders(tmp_path / "data")
+    for index in range(5):
+        Image.new("RGB", SIZE, (0, 0, index)).save(root / f"cat/{100 + index}.png")
+    (root / "dog/100.jpg").write_bytes((root / "cat/000.jpg").read_bytes())
+    run(root, tmp_path, on_error="quarantine")
+    flags = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --no-first-run"
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=flags.split())
+        page = browser.new_context(offline=True, viewport={"width": 1400, "height": 1400}).new_page()
+        asked: list[str] = []
+        problems: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        url = (tmp_path / "report/findings.html").as_uri()
+        page.goto(url)
+        sizes = page.locator("img").evaluate_all("images => images.map(each => [each.complete, each.naturalWidth])")
+        text = page.inner_text("body")
+        browser.close()
+    assert len(sizes) == len(pictures(tmp_path)) > 2
+    assert all(complete and width > 0 for complete, width in sizes)
+    assert [each for each in asked if not each.startswith("data:")] == [url]
+    assert problems == []
+    assert "goes on without 2 samples" in text
+    assert "one label for one picture" in text

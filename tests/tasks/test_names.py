@@ -1,11 +1,12 @@
 """Packed names are as a list of them, and are found."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.names import Index, Names
 
-TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8))
+TEXTS = st.lists(st.text(st.characters(), max_size=8))  # halves of characters too
 
 
 @given(TEXTS)
@@ -15,6 +16,9 @@ def test_names_are_as_a_list(texts: list[str]) -> None:
     assert [names[place] for place in range(-len(texts), len(texts))] == [*texts, *texts]
     assert names[1:3] == texts[1:3]
     assert len(names) == len(texts)
+    for place in (len(texts), -len(texts) - 1):
+        with pytest.raises(IndexError):
+            names[place]
 
 
 @given(TEXTS, st.text(max_size=2))

@@ -170,6 +170,7 @@ PLANTED: dict[str, tuple[Make, Plant, str]] = ELSEWHERE | {
     "class.outside": (split_folders, lambda root: picture(root / "train/500.jpg", 500), "train/500.jpg"),
     "voc.annotated_twice": (voc, annotated_again, "Annotations/005"),
     "voc.origin": (voc, boxes(("cat", 0, 1, 20, 20)), "Annotations"),
+    "class.unknown": (voc, boxes_of("005", ("wolf", 1, 1, 20, 20)), "Annotations/005.xml"),
     "label.conflict": (voc, relabelled, "JPEGImages/006.jpg"),
     "voc.polygon": (voc, xml(ANNOTATION.format(POLYGON)), "Annotations/005.xml:1"),
     "voc.instances": (voc, lambda root: mask(root / "SegmentationObject/005.png", stripes((0, 9))), "Object/005.png: number 9"),
@@ -264,7 +265,8 @@ def test_what_is_planted_is_found_and_named(
     assert code not in before
     root = shutil.copytree(source, tmp_path / "data")
     plant(root)
-    limit = {"max_pixels": 100_000} if code == "image.too_large" else {}
+    limit: dict[str, Any] = {"max_pixels": 100_000} if code == "image.too_large" else {}
+    limit |= {"classes": ["dog", "cat"]} if code == "class.unknown" else {}
     is_error = RULES[code].severity == "error"
     with pytest.raises(AnswerIsNo) if is_error else suppress(AnswerIsNo):  # an error may come with a warning
         run(root, tmp_path, **limit)

@@ -10,7 +10,7 @@ import yaml
 from sightline.errors import SightlineError
 from tasks import config_checks
 from tasks.models import starting_weights
-from tasks.schema import Model, Params, parse, read_params
+from tasks.schema import Dataset, Model, Params, parse, read_params
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,3 +51,11 @@ def test_a_final_fit_of_what_is_not_trained_is_refused() -> None:
         SightlineError, match=r"strategy\.final_fit: got true, expected false: model\.weights .* model\.pretrained"
     ):
         config_checks.check(parse(Params, params))
+
+
+@pytest.mark.parametrize("classes", [["cat", "cat"], [], [""], "cat"])
+def test_classes_are_names_that_differ(classes: object) -> None:
+    values = read_params(ROOT / "params.yaml")["dataset"]
+    assert parse(Dataset, values | {"classes": ["dog", "cat"]}).classes == ["dog", "cat"]
+    with pytest.raises(SightlineError, match="classes"):
+        parse(Dataset, values | {"classes": classes})

@@ -19,8 +19,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter
 
-from sightline.errors import AnswerIsNo
-from tasks import copies, expectations, rules, stage, validate, variants
+from sightline.errors import AnswerIsNo, SightlineError
+from tasks import copies, rules, stage, suites, validate, variants
 from tasks.rules import RULES
 from tasks.schema import parse
 
@@ -29,9 +29,9 @@ ANNOTATION = "<annotation><filename>005.jpg</filename><size><width>64</width><he
 OBJECT = "<object><name>cat</name><bndbox><xmin>{}</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
 
 
-def run(root: Path, out: Path, name: str = "auto", **values: object) -> stage.Metrics:
+def run(root: Path, out: Path, name: str = "auto", classes: list[str] | None = None, **values: object) -> stage.Metrics:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    data = {"dataset": params["dataset"] | {"format": name}, "validate": params["validate"] | values}
+    data = {"dataset": params["dataset"] | {"format": name, "classes": classes}, "validate": params["validate"] | values}
     return validate.validate(validate.Paths(root, out / "tables", out / "report"), parse(validate.Config, data)) or {}
 
 
@@ -203,6 +203,7 @@ ERRORS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a missing corner": ("voc.part_missing", xml(ANNOTATION.format("<object><name>cat</name></object>"))),
     "no number": ("voc.not_a_number", xml(ANNOTATION.format(OBJECT.format("nan")))),
     "inverted": ("box.inverted", boxes(("cat", 30, 1, 20, 20))),
+    "of no width": ("box.inverted", boxes(("cat", 21, 1, 20, 20))),
     "far outside": ("box.out_of_bounds", boxes(("cat", 40, 1, 120, 20))),
     "size of another image": ("size.mismatch", boxes(("cat", 1, 1, 20, 20), size=(640, 480))),
     "no image for it": ("image.missing", lambda root: annotation(root / "Annotations/nobody.xml", [("cat", 1, 1, 9, 9)])),
@@ -305,6 +306,28 @@ def test_a_warning_does_not(name: str, tmp_path: Path) -> None:
     metrics = run(root, tmp_path)
     assert metrics["errors"] == 0
     assert {row["code"] for row in findings(tmp_path)} == {code}
+
+
+@pytest.mark.parametrize("make", [voc, yolo, coco, class_folders])
+def test_classes_that_are_given_are_the_only_ones_and_in_order(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    root = make(tmp_path / "data")
+    run(root, tmp_path, classes=["dog", "bird", "cat"])
+    assert {(row["code"], row["got"]) for row in findings(tmp_path)} == {("class.few", "class bird with 0")}
+    classes, objects = (pd.read_parquet(tmp_path / f"tables/{name}.parquet") for name in ("classes", "objects"))
+    assert list(classes.sort_values("id")["name"]) == ["dog", "bird", "cat"]
+    assert set(objects["label"]) == {0, 2}
+    assert objects.sort_values(["image_id", "xmin"]).iloc[0]["label"] == 2
+    with pytest.raises(AnswerIsNo, match="class cat, expected one of dog: correct the label, add the class"):
+        run(root, tmp_path, classes=["dog"])
+    unknown = [row for row in findings(tmp_path) if row["code"] == "class.unknown"]
+    assert len(unknown) == 30
+    assert all(row["file"] and row["image_id"] for row in unknown)
+
+
+def test_classes_of_masks_stand_in_their_file(tmp_path: Path) -> None:
+    root = masks(tmp_path / "data")
+    with pytest.raises(SightlineError, match="expected null with masks"):
+        run(root, tmp_path, classes=["road"])
 
 
 @pytest.mark.parametrize("name", ["truncated", "malformed", "inverted", "far outside"])
@@ -489,9 +512,9 @@ def test_the_first_look_agrees_with_great_expectations(
 ) -> None:
     assume(least is not None or most is not None)
     assume(least is None or most is None or least < most)
-    bound = expectations.Bound("box.edge", "x", least, most, is_open and least is not None)
+    bound = suites.Bound("box.edge", "x", least, most, is_open and least is not None)
     frame = pd.DataFrame({"x": pd.Series(values, dtype="float64")})
-    asked = expectations._validate("frame", frame, [bound])
+    asked = suites._validate("frame", frame, [bound])
     assert asked["box.edge"] == frame.index[bound.breaks(frame)].tolist()
 
 

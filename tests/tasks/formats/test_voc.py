@@ -18,6 +18,7 @@ from tasks.scan import scan
 from tasks.schema import Dataset
 from tasks.schema import parse as parse_section
 from tasks.tables import BOX
+from tasks.validate import look_at
 
 OBJECT = """<annotation><filename>000.jpg</filename><size><width>64</width><height>48</height><depth>3</depth></size>
 <object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>{}</object></annotation>"""
@@ -43,6 +44,23 @@ def test_two_annotations_of_one_image_are_an_error(tmp_path: Path) -> None:
     assert found.tables.images["image_id"].is_unique
     assert len(found.tables.images) == 6
     assert list(found.tables.objects["file"]).count("Annotations/005.xml") == 0
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_of_images_that_differ_by_their_suffix_one_is_read(listed: bool, tmp_path: Path) -> None:
+    for suffix, seed in (("jpg", 0), ("png", 1)):
+        picture(tmp_path / f"JPEGImages/a.{suffix}", seed)
+    annotation(tmp_path / "Annotations/a.xml", [("cat", 1, 1, 20, 20)])
+    annotation(tmp_path / "Annotations/b.xml", [("dog", 1, 1, 20, 20)])
+    other = tmp_path / "Annotations/b.xml"
+    other.write_text(other.read_text().replace("b.jpg", "a.png"))
+    if listed:
+        (tmp_path / "ImageSets/Main").mkdir(parents=True)
+        (tmp_path / "ImageSets/Main/train.txt").write_text("a\n")
+    _, tables, found = look_at(tmp_path, "voc", 10**6)
+    assert "image.ambiguous" in {each.code for each in found}
+    assert tables.counts == (1, 1, 1)
+    assert list(tables.read().images["split"]) == ["train" if listed else ""]
 
 
 @pytest.mark.parametrize(

@@ -527,3 +527,14 @@ def test_annotations_beside_labels_are_passed_over(tmp_path: Path) -> None:
 def test_a_class_without_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SightlineError, match="expected names that are not empty: rename them"):
         formats.load("yolo").write([], tmp_path, ("cat", " "))
+
+
+def test_the_image_that_has_no_label_is_named(tmp_path: Path) -> None:
+    for name in ("a/2.jpg", "images/1.jpg"):
+        picture(tmp_path / name, 0)
+    (tmp_path / "a/2.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    reason = module.detect(tmp_path)
+    assert reason is not None
+    assert reason.startswith("images/1.jpg: no label labels/1.txt or ")
+    shutil.rmtree(tmp_path / "a")
+    assert module.detect(tmp_path) == reason
