@@ -10,8 +10,9 @@ from tasks.tables import Sample
 
 
 def inverse_frequency(labels: Tensor, classes: int) -> Tensor:
-    """float32 (C,): how rare each class is among `labels`, int64 (N,); 1 on average over the labels."""
-    return len(labels) / (classes * labels.bincount(minlength=classes).clamp(min=1))
+    """float32 (C,): how rare each class is among `labels`, int64 (N,); 1 on average over the labels, which may lack classes."""
+    counts = labels.bincount(minlength=classes)
+    return len(labels) / (int((counts > 0).sum()) * counts.clamp(min=1))
 
 
 def of_objects(samples: Sequence[Sample], recipe: schema.Train) -> Tensor | None:
@@ -39,8 +40,8 @@ def repeats(labels: Sequence[Tensor], recipe: schema.Train) -> Tensor | None:
         row[each] = True
     share = shown.double().mean(dim=0)
     factors = (shown * (recipe.rare / share).sqrt().nan_to_num(posinf=1.0).clamp(min=1)).amax(dim=1).clamp(min=1)
-    if not (factors > 1).any():
-        least = share[share > 0].min().item() if shown.any() else 1.0
+    if shown.any() and not (factors > 1).any():
+        least = share[share > 0].min().item()
         print(
             f"train: balance sampler repeats no image: each class is in at least {least:.0%} of them: raise train.rare",
             flush=True,

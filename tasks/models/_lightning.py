@@ -34,6 +34,7 @@ from tasks.models._torch import (
     optimizer_of,
     save,
     seed_epoch,
+    smaller,
     start_from,
     within_memory,
 )
@@ -43,6 +44,7 @@ from tasks.tables import Sample
 try:
     import pytorch_lightning as lightning
     from pytorch_lightning.callbacks import Checkpoint
+    from pytorch_lightning.strategies import DDPStrategy
 except ModuleNotFoundError as error:
     if error.name != "pytorch_lightning":
         raise
@@ -171,7 +173,7 @@ def _fit(
     path = work / CHECKPOINT
     found = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
     history = found["history"] if found else []
-    recipe = recipe.model_copy(update=found["batches"] if found else {})
+    recipe = smaller(recipe, found["batches"]) if found else recipe
     for epoch, losses in enumerate(history, 1):
         on_epoch(epoch, losses)
     learning.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
@@ -184,7 +186,7 @@ def _fit(
     trainer = lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" and recipe.devices == 1 else recipe.devices,
-        strategy="auto" if recipe.devices == 1 else "ddp",
+        strategy="auto" if recipe.devices == 1 else DDPStrategy(timeout=_ranks.PATIENCE),
         use_distributed_sampler=False,
         precision=PRECISIONS[dtype_of(recipe, device)],
         accumulate_grad_batches=recipe.accumulate,

@@ -152,8 +152,9 @@ class Learning(_lightning.Learning):
         self.family, self.network, self.data, self.classes, self.dice = family, network, images, family.classes, recipe.dice
         self.normalise, self.smallest = Normalise(), 2 if family.pools else 1
         count = len(family.classes)
-        shown = [mask.unique().long() for mask in images.masks]
-        self.sampling = _balance.repeats([labels[labels != IGNORE] for labels in shown], recipe)
+        if recipe.balance == "sampler":
+            shown = [mask.unique().long() for mask in images.masks]
+            self.sampling = _balance.repeats([labels[labels != IGNORE] for labels in shown], recipe)
         self.weights = median_frequency(images.masks, count) if recipe.balance == "weights" else torch.ones(count)
 
     def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:

@@ -53,6 +53,7 @@ def run(function: Callable[..., None], ranks: int, arguments: tuple[Any, ...], o
                 if (process.exitcode or 0) < 0:  # what the others then fail with is not the reason
                     raise _killed(place, ranks, process.exitcode)
             is_done = started.join(0, grace_period=0)
+        _receive(messages, on_epoch)
     except ProcessExitedException as error:
         _receive(messages, on_epoch)
         if error.exit_code < 0:
@@ -90,10 +91,8 @@ def joined(recipe: schema.Train) -> Iterator[None]:
     distributed.init_process_group(
         "nccl" if is_cuda else "gloo", rank=rank, world_size=int(os.environ["WORLD_SIZE"]), timeout=PATIENCE
     )
-    try:
-        yield
-    finally:
-        distributed.destroy_process_group()
+    yield
+    distributed.destroy_process_group()  # not after a failure: it may wait for the others, and the process ends anyway
 
 
 def rank() -> int:
@@ -124,9 +123,12 @@ def told(value: dict[str, float]) -> dict[str, float]:
 
 
 def _killed(place: int, ranks: int, exit_code: int) -> SightlineError:
+    names = {each.value: each.name for each in signal.Signals}
+    name = names.get(-exit_code, f"signal {-exit_code}")
+    why = ", as the system does where memory runs out" if name == "SIGKILL" else ""
     return SightlineError(
-        f"train: process {place + 1} of {ranks} was ended by {signal.Signals(-exit_code).name}, as the system does where "
-        "memory runs out: run again, it goes on from its last checkpoint; lower train.batch or train.devices if it ends again"
+        f"train: process {place + 1} of {ranks} was ended by {name}{why}: run again, it goes on from its last checkpoint; "
+        "lower train.devices, or train.batch, if it ends again"
     )
 
 

@@ -98,6 +98,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
+def smaller(recipe: schema.Train, batches: dict[str, int]) -> schema.Train:
+    """The recipe with the batch and the accumulation of a checkpoint, unless its own batch is smaller: memory ran out since."""
+    return recipe.model_copy(update=batches) if batches["batch"] < recipe.batch else recipe
+
+
 def _halved(recipe: schema.Train, smallest: int) -> schema.Train:
     if recipe.batch <= smallest:
         least = ", the least that this network learns from," if smallest > 1 else ""

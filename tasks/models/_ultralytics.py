@@ -1,6 +1,7 @@
 """Ultralytics' networks, losses and augmentation, in a training loop that is deterministic and resumes bit by bit.
 
-Several devices are several processes of this machine, as for Lightning's families.
+Several devices are several processes of this machine, as for Lightning's families, each with decoded images of its own; with
+more than two, the order in which gradients are summed after a resume may change last digits.
 
 Ultralytics' own trainer keeps half-precision checkpoints, validates, and calls integrations; this loop keeps what it takes to
 go on as if nothing had happened. Nothing is downloaded, and the dataset's folders are only read.
@@ -39,6 +40,7 @@ from tasks.models._torch import (
     optimizer_of,
     save,
     seed_epoch,
+    smaller,
     start_from,
     within_memory,
 )
@@ -342,7 +344,7 @@ class _State:
         self.average.ema.load_state_dict(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
-        self.recipe = self.recipe.model_copy(update=content["batches"])
+        self.recipe = smaller(self.recipe, content["batches"])
         self.average.updates, self.history = content["updates"], content["history"]
 
 

@@ -30,6 +30,13 @@ def test_factors_are_those_of_the_paper() -> None:
     assert factors.tolist() == pytest.approx([(0.36 * 16) ** 0.5] + [(0.36 * 4) ** 0.5] * 3 + [1.0] * 12)
 
 
+def test_an_epoch_keeps_its_length_where_classes_have_no_image() -> None:
+    labels = torch.tensor([0] * 90 + [7] * 10)
+    rarity = _balance.inverse_frequency(labels, 10)[labels]
+    assert rarity.sum().item() == pytest.approx(100)
+    assert rarity[:90].sum().item() == pytest.approx(50), "both classes are drawn alike"
+
+
 def test_background_is_drawn_once_and_a_class_that_never_occurs_asks_for_nothing() -> None:
     labels = [torch.tensor([2]), torch.tensor([], dtype=torch.int64), torch.tensor([2]), torch.tensor([2])]
     factors = _balance.repeats(labels, tiny_data.recipe("yolov8", balance="sampler", rare=1.0))

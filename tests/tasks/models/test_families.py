@@ -118,6 +118,24 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     assert small == halved
 
 
+def test_out_of_memory_after_a_checkpoint_goes_on_with_the_smaller_batch(
+    file: str, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    forward = torch.nn.Conv2d.forward
+
+    def limited(self: torch.nn.Conv2d, values: torch.Tensor) -> torch.Tensor:
+        has_checkpoint = any(path.is_file() for path in (tmp_path / "late").rglob("*"))
+        if values.shape[1] == 3 and len(values) > 2 and has_checkpoint:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, values)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", limited)
+    assert fit(file, dataset, tmp_path / "late", batch=4) == [1, 2, 3]
+    assert capsys.readouterr().out.count("train.batch 4 -> 2") == 1
+
+
 def test_starts_from_weights_of_other_classes(file: str, dataset: Dataset, tmp_path: Path) -> None:
     fit(file, dataset, tmp_path / "first", epochs=1)
     other = Dataset(dataset.tables, dataset.raw, dataset.root, (*dataset.classes, "blue"))
