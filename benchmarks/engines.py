@@ -363,7 +363,7 @@ def bare_table(work: Work, rounds: int, samples: int) -> Iterator[str]:
             yield f"{row['candidate']}: {row['status']}: {row['message']}\n"
     yield verdict(task, {name: ratio for name, ratio in speed.items() if name not in (EAGER, PLAIN)}, found)
     if limit < CLAIMS[task]:
-        yield f"No engine of dense INT8 products can meet it on this processor: the floor is at {limit:.2f}."
+        yield f"By the floor, {limit:.2f} times, no engine of dense INT8 products can meet it on this processor."
 
 
 def verdict(task: str, speed: Mapping[str, float], found: Mapping[str, float]) -> str:
