@@ -114,7 +114,6 @@ def stages(voc: Path, work: Path) -> list[str]:
     """A command that runs validate and transform as `dvc repro` does, in a folder of their own."""
     import yaml
 
-    sys.path.insert(0, str(ROOT))
     from flows.compose import compose_params
 
     params = yaml.safe_load(compose_params(["tracking=none"], ROOT))  # a tracker goes on writing after the stage

@@ -258,7 +258,7 @@ def window(name: str, folder: Path, samples: int) -> list[float]:
 
 def fitness(name: str, folder: Path) -> float:
     """The task's metric of a library's model, by our evaluation."""
-    return evaluate(opened(name, folder), Work(folder).samples, batch=1, name=name).metrics["fitness"]
+    return evaluate(opened(name, folder), Work(folder).samples, name=name).metrics["fitness"]
 
 
 def ours(options: argparse.Namespace, kind: str, size: int, out: Path) -> Work:

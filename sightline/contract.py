@@ -174,9 +174,10 @@ class ModelDescription:
         return folder / self.files[name].path
 
 
-def describe_file(path: Path, weights: Path | None = None) -> ModelFile:
-    """The entry of `path` in a model description."""
-    return ModelFile(path.name, sha256_of(path), path.stat().st_size, describe_file(weights) if weights else None)
+def describe_file(path: Path) -> ModelFile:
+    """The entry of `path` in a model description; of an .xml, OpenVINO's, with the weights in the .bin beside it."""
+    weights = describe_file(path.with_suffix(".bin")) if path.suffix == ".xml" else None
+    return ModelFile(path.name, sha256_of(path), path.stat().st_size, weights)
 
 
 def sha256_of(path: Path) -> str:

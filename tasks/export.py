@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sightline.contract import ModelDescription, ModelFile, describe_file
+from sightline.contract import ModelDescription, describe_file
 from sightline.engines import file_of
 from sightline.errors import AnswerIsNo, SightlineError
 from tasks import gates, models, schema, stage
@@ -72,7 +72,7 @@ def _make(precision: str, source: Source, gate: Gate, paths: Paths, settings: sc
             if attempt is None:
                 break
             whole = attempt()
-            replace(source.description, files={file_of(judge): _describe(folder / path)}).write(folder)
+            replace(source.description, files={file_of(judge): describe_file(folder / path)}).write(folder)
             given = {"candidate": str(judge), "images": settings.parity_images, "batch": CHECKPOINT_BATCH}
             script.write_text(SCRIPT.format(**places, **given), encoding="utf-8")
             verdict = gate.judge(whole, folder, judge, settings.allowed_drop(precision) or 0.0)
@@ -83,12 +83,6 @@ def _make(precision: str, source: Source, gate: Gate, paths: Paths, settings: sc
     return verdict
 
 
-def _describe(path: Path) -> ModelFile:
-    """The entry of a file, with its weights' where they have one."""
-    weights = path.with_suffix(".bin")
-    return describe_file(path, weights if path.suffix == ".xml" else None)
-
-
 def _keep(verdicts: dict[str, Parity], description: ModelDescription, paths: Paths) -> None:
     """Moves the files that passed into the model folder and describes them."""
     passed = [name for name, verdict in verdicts.items() if verdict.passed]
@@ -97,7 +91,7 @@ def _keep(verdicts: dict[str, Parity], description: ModelDescription, paths: Pat
     if not passed:
         raise AnswerIsNo(f"no precision passes parity, see {PARITY_FILE} in the report: raise export.max_drop, or train longer")
     paths.model.mkdir()
-    files = {name: _describe(paths.report / FAILED / name / FILES[name].path) for name in passed}
+    files = {name: describe_file(paths.report / FAILED / name / FILES[name].path) for name in passed}
     for name in passed:
         for file in files[name].all():
             shutil.move(paths.report / FAILED / name / file.path, paths.model / file.path)

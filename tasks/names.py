@@ -2,16 +2,18 @@
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Final, overload
+from typing import Final
 
 import numpy as np
+
+from tasks.lazy import Lazy
 
 _HALVES: Final = "surrogatepass"  # JSON may have halves of characters
 
 
-class Names(Sequence[str]):
+class Names(Lazy[str]):
     """Texts, of which each takes 8 bytes besides its own."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -28,14 +30,7 @@ class Names(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
-        row = range(len(self))[place]  # refuses what is beyond
+    def at(self, row: int) -> str:
         return self._text[self._ends[row] : self._ends[row + 1]].decode(errors=_HALVES)
 
     def __iter__(self) -> Iterator[str]:
@@ -46,24 +41,31 @@ class Names(Sequence[str]):
 
 
 class Index:
-    """The rows of each of some texts, by 12 bytes a row; whoever asks compares the texts, as others may have their hash."""
+    """The rows of names by what is looked for, by 12 bytes a row besides the names.
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        hashes = np.fromiter(map(hash, texts), np.int64)
+    Args:
+        names: Kept, not copied.
+        key: What is looked for of a name; the name itself if not given.
+    """
+
+    def __init__(self, names: Sequence[str], key: Callable[[str], str] = str) -> None:
+        self._names, self._key = names, key
+        hashes = np.fromiter((hash(key(name)) for name in names), np.int64)
         order = np.argsort(hashes, kind="stable")
         self._hashes = array("q", hashes[order].tobytes())
         self._rows = array("I", order.astype(np.uint32).tobytes())
 
     def rows(self, text: str) -> Iterator[int]:
-        """The rows that may have a text, in order."""
+        """The rows with a key, in order."""
         wanted = hash(text)
         place = bisect_left(self._hashes, wanted)
         while place < len(self._hashes) and self._hashes[place] == wanted:
-            yield self._rows[place]
+            if self._key(self._names[self._rows[place]]) == text:  # others may have its hash
+                yield self._rows[place]
             place += 1
 
     def shared(self) -> list[int]:
-        """The rows that may not be the only ones with their text, in order."""
+        """The rows that may not be the only ones with their key, in order."""
         hashes, rows = np.frombuffer(self._hashes, np.int64), np.frombuffer(self._rows, np.uint32)
         is_next = hashes[1:] == hashes[:-1]
         return sorted({*rows[1:][is_next].tolist(), *rows[:-1][is_next].tolist()})

@@ -201,7 +201,7 @@ class Scans(Mapping[str, Scan]):
         return self.at(row)
 
     def _row(self, path: str) -> int | None:
-        return next((row for row in self._index.rows(path) if self.paths[row] == path), None)
+        return next(self._index.rows(path), None)
 
     def at(self, row: int) -> Scan:
         """The scan of the file of that number."""

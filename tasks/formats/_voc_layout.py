@@ -116,7 +116,7 @@ class Pictures:
     def __init__(self, scans: Mapping[str, Scan], layout: Layout) -> None:
         self.names = scans.paths if isinstance(scans, Scans) else list(scans)
         self._layout = layout
-        self._index = Index(map(layout.key, self.names))
+        self._index = Index(self.names, layout.key)
 
     def ambiguous(self) -> Iterator[Finding]:
         """Images whose names differ by the suffix alone."""
@@ -134,7 +134,7 @@ class Pictures:
 
     def own(self, name: str) -> list[int]:
         """The rows of the images of an annotation's own name: those beside it where there are such."""
-        group = self._with_key(self._layout.key(name))
+        group = list(self._index.rows(self._layout.key(name)))
         if len(group) < 2:
             return group
         stem = without_suffix(name)
@@ -148,12 +148,9 @@ class Pictures:
             stem, dot, suffix = named.rpartition(".")
             stem = stem if f"{dot}{suffix.lower()}" in SUFFIXES else named
             folder, slash, _ = self._layout.key(name).rpartition("/")
-            others = self._with_key(f"{folder}{slash}{stem}") or self._with_key(stem)
+            others = list(self._index.rows(f"{folder}{slash}{stem}")) or list(self._index.rows(stem))
             candidates = [each for each in others if self.names[each].rpartition("/")[2] == named] or others
         return candidates[0] if candidates else None
-
-    def _with_key(self, key: str) -> list[int]:
-        return [row for row in self._index.rows(key) if self._layout.key(self.names[row]) == key]
 
 
 def lists(top: Path, folder: str = "Main") -> list[tuple[str, Path]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final, overload
+from typing import Final
 
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
@@ -19,6 +19,7 @@ from tasks.formats import SPLIT_FOLDERS, Item, Reading, place
 from tasks.formats._voc_layout import MASKS, Layout, Pictures, lists, look, read_splits, unlisted, without_suffix
 from tasks.formats._voc_masks import MisfitError, objects_of, paint
 from tasks.formats._voc_xml import MAX_BYTES, ORIGIN, Annotation, parse, to_xml
+from tasks.lazy import Lazy
 from tasks.masks import MaskDefect, encode, read_values
 from tasks.names import Index, Names
 from tasks.parallel import parallel
@@ -163,28 +164,21 @@ def _notes(root: Path, origin: int, layout: Layout, pictures: Pictures, scans: M
     return parallel(partial(_read_alone, str(root), origin), layout.annotations, "validate", "annotations")
 
 
-class _Jobs(Sequence[_Job]):
+class _Jobs(Lazy[_Job]):
     """The annotations, with the masks of their objects where their images can be used; made as they are asked for."""
 
     def __init__(self, layout: Layout, pictures: Pictures, scans: Mapping[str, Scan]) -> None:
         self._layout, self._pictures, self._scans = layout, pictures, scans
-        self._masks = Index(map(layout.key, layout.instances))
+        self._masks = Index(layout.instances, layout.key)
 
     def __len__(self) -> int:
         return len(self._layout.annotations)
 
-    @overload
-    def __getitem__(self, place: int) -> _Job: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[_Job]: ...
-    def __getitem__(self, place: int | slice) -> _Job | list[_Job]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
-        name = self._layout.annotations[place]
-        key = self._layout.key(name)
-        masks = [self._layout.instances[row] for row in self._masks.rows(key)]
-        mask = next((each for each in reversed(masks) if self._layout.key(each) == key), "")
-        own = (self._scans[self._pictures.names[row]] for row in self._pictures.own(name)) if mask else ()
+    def at(self, row: int) -> _Job:
+        name = self._layout.annotations[row]
+        masks = list(self._masks.rows(self._layout.key(name)))
+        mask = self._layout.instances[masks[-1]] if masks else ""
+        own = (self._scans[self._pictures.names[each]] for each in self._pictures.own(name)) if mask else ()
         scan = next((scan for scan in own if not scan.code), None)
         return (name, mask, (scan.width, scan.height), scan.orientation) if scan else (name, "", (0, 0), 1)
 
@@ -232,14 +226,11 @@ def _check_head(name: str, note: Annotation, scan: Scan) -> Iterator[Finding]:
 def _splits(root: Path, layout: Layout, images: Sequence[str]) -> tuple[dict[str, str], list[Finding]]:
     """The split of each image_id by ImageSets, else by the folders of `images`, and what is wrong with them."""
     if lists(layout.top):
-        keys, stems = Index(map(layout.key, images)), Index(map(_stem, images))
+        keys, stems = Index(images, layout.key), Index(images, _stem)
 
         def find(entry: str) -> str | None:
-            for index, text in ((keys, layout.key), (stems, _stem)):
-                found = [name for name in map(images.__getitem__, index.rows(entry)) if text(name) == entry]
-                if found:
-                    return found[-1]
-            return None
+            rows = list(keys.rows(entry)) or list(stems.rows(entry))
+            return images[rows[-1]] if rows else None
 
         return read_splits(layout.top, root, find, images)
     splits = {without_suffix(name): split for name, split in layout.splits(images).items()}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tasks import schema
+from tasks.models._torch import seed_epoch
 from tasks.tables import Sample
 
 
@@ -47,6 +48,22 @@ def repeats(labels: Sequence[Tensor], recipe: schema.Train) -> Tensor | None:
             flush=True,
         )
     return factors
+
+
+def order(items: int, sampling: Tensor | None, recipe: schema.Train, epoch: int, rank: int = 0) -> list[int]:
+    """The items of an epoch in their order, which the seed and the epoch decide; of several processes each has an equal share.
+
+    Args:
+        items: How many there are.
+        sampling: How often each is drawn, as `draw` takes it; None: each once.
+        recipe: `seed` and `devices`.
+        epoch: From 1.
+        rank: The process, from 0.
+    """
+    seed_epoch(recipe.seed, epoch)
+    drawn = torch.randperm(items) if sampling is None else draw(sampling)
+    share: list[int] = drawn[rank :: recipe.devices][: len(drawn) // recipe.devices].tolist()
+    return share
 
 
 def draw(sampling: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from sightline.errors import MissingExtraError
 from tasks import augmentation_sheet, models, schema, tables
 from tasks.models import AUGMENTATION_FILE, DivergedError, OnEpoch, _ranks
-from tasks.models._balance import draw
+from tasks.models._balance import order
 from tasks.models._torch import (
     batches_of,
     deterministic,
@@ -72,6 +72,11 @@ class Learning(ABC):
     sampling: Tensor | None = None
     layout: torch.memory_format = torch.channels_last
     smallest: int = 1
+
+    @property
+    def items(self) -> int:
+        """How many `data` has."""
+        return len(cast("Sized", self.data))
 
     def collate(self, items: list[Any]) -> Any:
         """A batch of items of `data`: tensors, or tuples, lists and dicts of tensors."""
@@ -138,7 +143,7 @@ def fit(
         on_epoch: Called after each epoch, those done before included.
         validation: Looks at the validation split, and keeps the best weights; None: the last ones are kept.
     """
-    _ranks.check_devices(recipe, len(cast("Sized", learning.data)))
+    _ranks.check_devices(recipe, learning.items)
     write_sheet(learning, recipe, work / AUGMENTATION_FILE)
     start = deepcopy(learning.network.state_dict())
 
@@ -154,7 +159,7 @@ def fit(
 
 def write_sheet(learning: Learning, recipe: schema.Train, path: Path) -> None:
     """Shows the images that the first epoch begins with."""
-    first = order(learning, recipe, epoch=1)[: augmentation_sheet.SHOWN]
+    first = order(learning.items, learning.sampling, recipe, epoch=1)[: augmentation_sheet.SHOWN]
     seed_epoch(recipe.seed, 1)
     augmentation_sheet.write([learning.picture(learning.data[index]) for index in first], learning.classes, path)
 
@@ -288,14 +293,6 @@ class Module(lightning.LightningModule):  # type: ignore[misc]
             self.average.load_state_dict(checkpoint["average"])
 
 
-def order(learning: Learning, recipe: schema.Train, epoch: int, rank: int = 0) -> list[int]:
-    """The images of an epoch in their order; of several processes each has an equal share."""
-    seed_epoch(recipe.seed, epoch)
-    drawn = torch.randperm(len(cast("Sized", learning.data))) if learning.sampling is None else draw(learning.sampling)
-    share: list[int] = drawn[rank :: recipe.devices][: len(drawn) // recipe.devices].tolist()
-    return share
-
-
 class SeededLoader(DataLoader[Any]):
     """One epoch's batches, the same whenever it is iterated.
 
@@ -304,7 +301,7 @@ class SeededLoader(DataLoader[Any]):
 
     def __init__(self, learning: Learning, recipe: schema.Train, epoch: int, rank: int) -> None:
         self.seeds = recipe.seed, epoch, rank
-        indices = order(learning, recipe, epoch, rank)
+        indices = order(learning.items, learning.sampling, recipe, epoch, rank)
         super().__init__(
             learning.data,
             recipe.batch,

@@ -27,7 +27,7 @@ from sightline.errors import MissingExtraError, SightlineError
 from sightline.preprocess import decode, prepare
 from tasks import augmentation_sheet, schema
 from tasks.models import AUGMENTATION_FILE, DivergedError, OnEpoch, _ranks, starting_weights
-from tasks.models._balance import draw
+from tasks.models._balance import order
 from tasks.models._torch import (
     AVERAGE_TAU,
     batches_of,
@@ -277,17 +277,9 @@ def _layout(recipe: schema.Train) -> torch.memory_format:
 
 def write_sheet(data: Data, recipe: schema.Train, path: Path) -> None:
     """Shows the images that the first epoch begins with."""
-    chosen = order(data, recipe, epoch=1)[: augmentation_sheet.SHOWN]
+    chosen = order(len(data), data.sampling, recipe, epoch=1)[: augmentation_sheet.SHOWN]
     seed_epoch(recipe.seed, 1)
     augmentation_sheet.write([_picture(data[index]) for index in chosen], data.classes, path)
-
-
-def order(data: Data, recipe: schema.Train, epoch: int, rank: int = 0) -> list[int]:
-    """The images of an epoch in their order; of several processes each has an equal share."""
-    seed_epoch(recipe.seed, epoch)
-    drawn = torch.randperm(len(data)) if data.sampling is None else draw(data.sampling)
-    share: list[int] = drawn[rank :: recipe.devices][: len(drawn) // recipe.devices].tolist()
-    return share
 
 
 def _picture(item: dict[str, Tensor]) -> augmentation_sheet.Picture:
@@ -389,7 +381,7 @@ def _set_rates(optimizer: torch.optim.Optimizer, recipe: schema.Train, epoch: fl
 def _epoch(state: _State, data: Data, recipe: schema.Train, epoch: int) -> dict[str, float]:
     """Trains one epoch; returns the mean of each loss, and the last learning rate."""
     rank = _ranks.rank()
-    drawn = order(data, recipe, epoch, rank)
+    drawn = order(len(data), data.sampling, recipe, epoch, rank)
     seed_epoch(recipe.seed, epoch, rank)
     hyp = copy(state.model.args)
     if epoch > recipe.epochs - hyp.close_mosaic:

@@ -55,7 +55,7 @@ def write_model(folder: Path, task: Task) -> ModelDescription:
         files={
             "fp32": describe_file(folder / "model.onnx"),
             "int8": describe_file(folder / "model.int8.onnx"),
-            "openvino-fp32": describe_file(own, own.with_suffix(".bin")),
+            "openvino-fp32": describe_file(own),
         },
     )
     description.write(folder)

@@ -17,15 +17,14 @@ from sightline.errors import SightlineError
 from tasks import benchmark as stage
 from tasks import benchmark_report, machine, models, rounds, schema
 from tasks.benchmark import Config, Paths, benchmark
-from tasks.graph import export_parts, finish, join, write
+from tasks.graph import export_parts, finish, join
 from tasks.measure import Job
 from tasks.models import WEIGHTS_FILE
-from tasks.openvino_ir import convert, save
 from tasks.selection import choose
 from tasks.tables import Dataset
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny import ROOT, model_config, write_classifier, write_dataset
+from tiny import ROOT, model_config, write_classifier, write_dataset, write_float_files
 
 ENGINE = """
 import os, signal, time
@@ -373,11 +372,7 @@ def test_every_candidate_is_measured(inputs: dict[str, Path], tmp_path: Path) ->
     parts = models.load(config(()).model, description.classes).parts(inputs["champion"] / WEIGHTS_FILE)
     folder = tmp_path / "exported"
     folder.mkdir()
-    whole = finish(join(export_parts(parts, description)), description)
-    write(whole, folder / "model.onnx")
-    save(convert(whole), folder / "model.xml")
-    own = describe_file(folder / "model.xml", folder / "model.bin")
-    replace(description, files={"fp32": describe_file(folder / "model.onnx"), "openvino-fp32": own}).write(folder)
+    write_float_files(finish(join(export_parts(parts, description)), description), description, folder)
     paths = Paths(**{**inputs, "exported": folder}, report=tmp_path / "report")
     names = ("onnxruntime-cpu-fp32", "openvino-cpu-fp32")
     metrics = benchmark(paths, config(names, machine=machine.describe()["name"]))

@@ -3,24 +3,22 @@
 import json
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flows.models import evaluate as verb
-from sightline.contract import ModelDescription, describe_file
+from sightline.contract import ModelDescription
 from sightline.errors import SightlineError
 from tasks import gates, models
 from tasks.evaluate import evaluate_checkpoint
 from tasks.evaluate_model import find
-from tasks.graph import export_parts, finish, join, write
+from tasks.graph import export_parts, finish, join
 from tasks.models import WEIGHTS_FILE
-from tasks.openvino_ir import convert, save
 from tasks.tables import Dataset
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny import model_config, write_classifier, write_dataset
+from tiny import model_config, write_classifier, write_dataset, write_float_files
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -34,14 +32,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = write_classifier(folder / "champion", dataset)
     description = ModelDescription.read(folder / "champion")
     parts = models.load(config, dataset.classes).parts(folder / "champion" / WEIGHTS_FILE)
+    whole = finish(join(export_parts(parts, description)), description)
     for name in ("exported", "package"):
         (folder / name).mkdir()
-        whole, own = finish(join(export_parts(parts, description)), description), folder / name / "model.xml"
-        write(whole, folder / name / "model.onnx")
-        save(convert(whole), own)
-        files = {"fp32": describe_file(folder / name / "model.onnx")}
-        files["openvino-fp32"] = describe_file(own, own.with_suffix(".bin"))
-        replace(description, files=files).write(folder / name)
+        write_float_files(whole, description, folder / name)
     (folder / "package/manifest.json").write_text(json.dumps({"candidate": "openvino-cpu-fp32"}))
     return folder
 

@@ -1,7 +1,6 @@
 """The exported graph against the PyTorch parts."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from sightline import engines
-from sightline.contract import OUTPUTS, Input, ModelDescription, describe_file
+from sightline.contract import OUTPUTS, Input, ModelDescription
 from sightline.errors import SightlineError
 from tasks.graph import Graphs, export_parts, finish, join, write
 from tasks.models import Parts
@@ -18,7 +17,7 @@ from tasks.nms import nms
 from tasks.openvino_ir import convert, save
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny import Scale, detector
+from tiny import Scale, detector, write_float_files
 
 CONF = 0.3
 
@@ -32,11 +31,7 @@ def graphs() -> Graphs:
 @pytest.mark.parametrize("batch", [1, 4])
 def test_file_equals_the_parts(graphs: Graphs, candidate: str, batch: int, tmp_path: Path) -> None:
     parts, description = detector()
-    write(finish(join(graphs), description), tmp_path / "model.onnx")
-    own = tmp_path / "model.xml"
-    save(convert(finish(join(graphs), description)), own)
-    files = {"fp32": describe_file(tmp_path / "model.onnx"), "openvino-fp32": describe_file(own, own.with_suffix(".bin"))}
-    replace(description, files=files).write(tmp_path)
+    write_float_files(finish(join(graphs), description), description, tmp_path)
     images = np.random.default_rng(1).integers(0, 256, (batch, 32, 32, 3), np.uint8)
     with torch.inference_mode():
         expected = nms(*parts(torch.from_numpy(images)), CONF, description.iou, description.max_det)

@@ -125,7 +125,7 @@ def test_openvinos_own_file_ships_with_its_weights(tmp_path: Path) -> None:
     file = paths.exported / "model.openvino-int8.xml"
     openvino.save_model(openvino.Core().read_model(paths.exported / "model.onnx"), file)
     description = ModelDescription.read(paths.exported)
-    files = {**description.files, "openvino-int8": describe_file(file, file.with_suffix(".bin"))}
+    files = {**description.files, "openvino-int8": describe_file(file)}
     replace(description, files=files).write(paths.exported)
     assert package(paths, CONFIG)["accuracy_top1"] == 1
     assert {path.name for path in paths.out.glob("model.*")} == {"model.json", file.name, "model.openvino-int8.bin"}

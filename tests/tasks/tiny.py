@@ -1,17 +1,21 @@
 """A dataset of coloured squares and a checkpoint that knows them, made in a second: for what comes after training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pandas as pd
 import torch
 import yaml
 from datasets import complete
 from PIL import Image
 
-from sightline.contract import OUTPUTS, Input, ModelDescription
+from sightline.contract import OUTPUTS, Input, ModelDescription, describe_file
 from tasks import gates, models
+from tasks.graph import write
 from tasks.models import WEIGHTS_FILE, Parts
+from tasks.openvino_ir import convert, save
 from tasks.schema import Model
 from tasks.tables import Dataset, Tables
 
@@ -50,6 +54,14 @@ def write_dataset(folder: Path) -> tuple[Path, Path]:
         pd.DataFrame([(label, name, False) for label, name in enumerate(COLOURS)], columns=["id", "name", "ignore"]),
     ).write(root)
     return raw, root
+
+
+def write_float_files(whole: onnx.ModelProto, description: ModelDescription, folder: Path) -> None:
+    """Writes a graph as ONNX and in OpenVINO's own format, and describes both."""
+    onnx_file, own = folder / "model.onnx", folder / "model.xml"
+    write(whole, onnx_file)
+    save(convert(whole), own)
+    replace(description, files={"fp32": describe_file(onnx_file), "openvino-fp32": describe_file(own)}).write(folder)
 
 
 def write_classifier(folder: Path, dataset: Dataset) -> Model:
