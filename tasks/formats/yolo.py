@@ -131,7 +131,7 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
             raise SightlineError(f"{name}: another image has the label {label}, expected one: rename one of them")
         lines[label] = to_lines(item)
         splits.add(item.split)
-        place(item.image, root / name)
+        place(item.image, f"{root}/{name}")
     names = list(classes) or sorted({each for rows in lines.values() for each, _ in rows})
     if not all(map(str.strip, names)):
         raise SightlineError(f"classes: {names}, expected names that are not empty: rename them")
@@ -140,8 +140,7 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
         unknown = next((each for each, _ in rows if each not in ids), None)
         if unknown is not None:
             raise SightlineError(f"{label}: class {unknown}, expected one of {', '.join(names)}: add it to the classes")
-        (root / label).parent.mkdir(parents=True, exist_ok=True)
-        (root / label).write_text("".join(f"{ids[each]} {numbers}\n" for each, numbers in rows), encoding="ascii")
+        place("".join(f"{ids[each]} {numbers}\n" for each, numbers in rows).encode("ascii"), f"{root}/{label}")
     data = {split: f"images/{split}" for split in SPLITS if split in splits} | {"nc": len(names), "names": names}
     (root / "data.yaml").write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
