@@ -47,7 +47,7 @@ STAGES = {
     "fingerprint": "--raw raw --dataset dataset --report fingerprint",
     "train": "--raw raw --dataset dataset --fingerprint fingerprint --model model --report report",
 }
-POLL_S = 0.02  # how often the checkpoint is looked at
+POLL_S = 0.25  # how often the checkpoint is looked at, whose own time is taken
 RECIPE = {
     "batch": 8, "optimizer": "AdamW", "lr0": 0.00125, "momentum": 0.9, "weight_decay": 0.0005, "warmup_epochs": 1.0,
 }  # fmt: skip

@@ -49,7 +49,7 @@ from tasks.tables import Sample
 
 os.environ.setdefault("YOLO_CONFIG_DIR", str(Path("work/ultralytics").resolve()))
 os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false")
-_open_image = Image.open
+_open_image, _threads = Image.open, os.environ.get("OMP_NUM_THREADS")
 try:
     from ultralytics.cfg import get_cfg
     from ultralytics.data.dataset import YOLODataset
@@ -61,6 +61,8 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("ultralytics", "yolo") from None
 Image.open = _open_image  # Ultralytics puts a function there that looks for plugins to install
+if _threads is None:  # and tells all processes that are started from here to have one thread
+    os.environ.pop("OMP_NUM_THREADS", None)
 
 AUGMENT: Final = (
     "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective", "flipud", "fliplr", "mosaic", "mixup",

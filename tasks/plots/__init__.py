@@ -39,7 +39,7 @@ class Picture(NamedTuple):
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a PNG without metadata."""
-    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None}, pil_kwargs={"compress_level": 3})
 
 
 def curves(history: Sequence[Mapping[str, float]], path: Path) -> None:

@@ -1,5 +1,7 @@
 """Ultralytics' families beside Ultralytics itself: sizes, decoding, export, and the recipe of its trainer."""
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -193,3 +195,12 @@ def test_a_share_above_one_is_refused() -> None:
     for name, value in (("scale", 1.5), ("hsv_h", 0.7)):
         with pytest.raises(SightlineError, match=rf"train\.augment\.{name}: got {value}, expected 0-"):
             _ultralytics_classify.augmentation(tiny_data.recipe("yolo_cls", augment={name: value}), spec)
+
+
+def test_processes_that_are_started_later_have_all_threads() -> None:
+    code = "import os; from tasks.models import _ultralytics; print(os.environ.get('OMP_NUM_THREADS'))"
+    given = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    for threads in (None, "3"):
+        environment = given | ({"OMP_NUM_THREADS": threads} if threads else {})
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == str(threads)
