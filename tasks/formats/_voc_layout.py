@@ -115,8 +115,12 @@ class Pictures:
 
     def __init__(self, scans: Mapping[str, Scan], layout: Layout) -> None:
         self.names = scans.paths if isinstance(scans, Scans) else list(scans)
-        self._layout = layout
+        self._scans, self._layout = scans, layout
         self._index = Index(self.names, layout.key)
+
+    def scan(self, row: int) -> Scan:
+        """What the image of a row is."""
+        return self._scans.at(row) if isinstance(self._scans, Scans) else self._scans[self.names[row]]
 
     def ambiguous(self) -> Iterator[Finding]:
         """Images whose names differ by the suffix alone."""

@@ -69,10 +69,10 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
     boxes, at_0, first = 0, 0, ("", 0, "")
     annotated = array("i", [-1]) * len(pictures.names)  # the number of each image's annotation
     used = Names()
-    notes = _notes(root, origin, layout, pictures, scans)
+    notes = _notes(root, origin, layout, pictures)
     for number, (name, (note, masks)) in enumerate(zip(layout.annotations, notes, strict=True)):
         row = pictures.of(name, note)
-        scan = None if row is None else scans[pictures.names[row]]
+        scan = None if row is None else pictures.scan(row)
         image_id = scan.image_id if scan else ""
         if row is not None and annotated[row] >= 0:
             got = f"{pictures.names[row]}, annotated in {layout.annotations[annotated[row]]} too"
@@ -156,10 +156,10 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def _notes(root: Path, origin: int, layout: Layout, pictures: Pictures, scans: Mapping[str, Scan]) -> Iterator[_Note]:
+def _notes(root: Path, origin: int, layout: Layout, pictures: Pictures) -> Iterator[_Note]:
     """What each annotation says, with the masks of its objects where there are such."""
     if layout.instances:
-        jobs = _Jobs(layout, pictures, scans)
+        jobs = _Jobs(layout, pictures)
         return parallel(partial(_read_with_mask, str(root), origin), jobs, "validate", "annotations")
     return parallel(partial(_read_alone, str(root), origin), layout.annotations, "validate", "annotations")
 
@@ -167,8 +167,8 @@ def _notes(root: Path, origin: int, layout: Layout, pictures: Pictures, scans: M
 class _Jobs(Lazy[_Job]):
     """The annotations, with the masks of their objects where their images can be used; made as they are asked for."""
 
-    def __init__(self, layout: Layout, pictures: Pictures, scans: Mapping[str, Scan]) -> None:
-        self._layout, self._pictures, self._scans = layout, pictures, scans
+    def __init__(self, layout: Layout, pictures: Pictures) -> None:
+        self._layout, self._pictures = layout, pictures
         self._masks = Index(layout.instances, layout.key)
 
     def __len__(self) -> int:
@@ -178,7 +178,7 @@ class _Jobs(Lazy[_Job]):
         name = self._layout.annotations[row]
         masks = list(self._masks.rows(self._layout.key(name)))
         mask = self._layout.instances[masks[-1]] if masks else ""
-        own = (self._scans[self._pictures.names[each]] for each in self._pictures.own(name)) if mask else ()
+        own = map(self._pictures.scan, self._pictures.own(name)) if mask else ()
         scan = next((scan for scan in own if not scan.code), None)
         return (name, mask, (scan.width, scan.height), scan.orientation) if scan else (name, "", (0, 0), 1)
 
