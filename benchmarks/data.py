@@ -5,8 +5,8 @@
 PYTHON is the interpreter of an environment with datumaro and supervision (Ultralytics is in ours). The floor reads every byte
 and decodes every image once to grey, on all cores. Who converts copies the images, where no --link stands. With --path, the
 stages validate and transform are measured as the pipeline runs them. All run one after the other in one go, the best of some
-runs each; the table of the last run is in benchmarks/data.md. All files are in memory (--work): a disk takes up to ten times as
-long to create files where many were deleted just before, as between two runs here.
+runs each; the table of the last run is in benchmarks/data.md. All files are in memory (--work): a disk takes many times as
+long to create files where as many were deleted just before, as between two runs here.
 """
 
 import argparse
@@ -160,7 +160,7 @@ def main() -> None:
         "--work",
         type=Path,
         default=Path("/dev/shm"),  # noqa: S108
-        help="where the images are drawn and written to",
+        help="where the images are drawn and written to: 4 GB for 20,000 (default: %(default)s)",
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sightline-bench-", dir=options.work) as name:

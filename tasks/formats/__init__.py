@@ -229,44 +229,44 @@ def base(root: Path) -> Path:
         root = entries[0]
 
 
-def place(image: "bytes | Path | Link", target: str | Path) -> None:
-    """Writes an encoded image, copies the file that holds it, or links to it: hard, or by name on another file system.
+def place(content: "bytes | Path | Link", target: str | Path) -> None:
+    """Writes bytes, copies the file that holds them, or links to it: hard, or by name on another file system.
 
     Raises:
         SightlineError: `target` is there already.
+        FileNotFoundError: There is nothing to copy or to link to.
     """
     try:
-        try:
-            _put(image, target)
-        except FileNotFoundError:  # the first one of its folder
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            _put(image, target)
+        _put(content, target)
+    except FileNotFoundError:  # the first one of its folder
+        os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+        _put(content, target)
+
+
+def _put(content: "bytes | Path | Link", target: str | Path) -> None:
+    """See `place`; FileNotFoundError where the folder is not there, too."""
+    try:
+        if isinstance(content, bytes):
+            with open(target, "xb") as file:
+                file.write(content)
+        elif isinstance(content, Path):
+            if os.path.lexists(target):
+                raise FileExistsError
+            shutil.copyfile(content, target)
+        else:
+            _link(content.path, target)
     except FileExistsError:
         expected = "expected nothing: rename the image, or write into a new folder"
         raise SightlineError(f"{target}: there already, {expected}") from None
 
 
-def _put(image: "bytes | Path | Link", target: str | Path) -> None:
-    """See `place`.
-
-    Raises:
-        FileExistsError: `target` is there already.
-        FileNotFoundError: Its folder is not there, or the image.
-    """
-    if isinstance(image, bytes):
-        with open(target, "xb") as file:
-            file.write(image)
-    elif isinstance(image, Path):
-        if os.path.lexists(target):
-            raise FileExistsError
-        shutil.copyfile(image, target)
-    else:
-        try:
-            os.link(image.path, target)
-        except (FileExistsError, FileNotFoundError):
-            raise
-        except OSError:  # another file system, or one without hard links
-            os.symlink(image.path.resolve(), target)
+def _link(source: Path, target: str | Path) -> None:
+    try:
+        os.link(source, target)
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError:  # another file system, or one without hard links
+        os.symlink(source.resolve(), target)
 
 
 def items(tables: Tables, raw: Path, root: Path | None = None, *, link: bool = False) -> Iterator[Item]:

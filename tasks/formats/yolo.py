@@ -131,7 +131,7 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
             raise SightlineError(f"{name}: another image has the label {label}, expected one: rename one of them")
         lines[label] = to_lines(item)
         splits.add(item.split)
-        place(item.image, f"{root}/{name}")
+        place(item.image, f"{root}/{name}")  # text: of many small files, paths would be a tenth of the time
     names = list(classes) or sorted({each for rows in lines.values() for each, _ in rows})
     if not all(map(str.strip, names)):
         raise SightlineError(f"classes: {names}, expected names that are not empty: rename them")

@@ -199,7 +199,7 @@ def _fit(
         max_epochs=recipe.epochs,
         reload_dataloaders_every_n_epochs=1,
         callbacks=[AfterEpoch(path)],
-        plugins=[DirectIO()],
+        plugins=[FileIO()],
         logger=False,
         enable_checkpointing=True,
         enable_progress_bar=False,
@@ -318,12 +318,15 @@ class SeededLoader(DataLoader[Any]):
         return super().__iter__()
 
 
-class DirectIO(TorchCheckpointIO):  # type: ignore[misc]
+class FileIO(TorchCheckpointIO):  # type: ignore[misc]
     """Writes a checkpoint straight into its file; Lightning makes it in memory first, which takes three times as long."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Not all at once: `AfterEpoch` renames the file once it is whole."""
-        torch.save(checkpoint, path)
+        if storage_options is not None:
+            raise TypeError(f"storage_options: got {storage_options!r}, expected none")
+        with open(path, "wb") as file:
+            torch.save(checkpoint, file)
 
 
 class AfterEpoch(Checkpoint):  # type: ignore[misc]

@@ -61,8 +61,9 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("ultralytics", "yolo") from None
 Image.open = _open_image  # Ultralytics puts a function there that looks for plugins to install
-if _threads is None:  # and tells all processes that are started from here to have one thread
-    os.environ.pop("OMP_NUM_THREADS", None)
+os.environ.pop("OMP_NUM_THREADS", None)  # and tells all processes that are started from here to have one thread
+if _threads is not None:
+    os.environ["OMP_NUM_THREADS"] = _threads
 
 AUGMENT: Final = (
     "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective", "flipud", "fliplr", "mosaic", "mixup",

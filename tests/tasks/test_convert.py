@@ -224,14 +224,16 @@ def test_nothing_is_overwritten(image: Callable[[Path], bytes | Path | formats.L
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("is_there", [False, True])
-def test_a_failure_leaves_nothing_and_the_retry_is_not_blocked(is_there: bool, pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("is_there", "link"), [(False, False), (True, False), (False, True)])
+def test_a_failure_leaves_nothing_and_the_retry_is_not_blocked(
+    is_there: bool, link: bool, pictures: Path, tmp_path: Path
+) -> None:
     opened, out = drawn(pictures, [{"label": "cat", "box": (1.0, 1.0, 9.0, 9.0)}], PATHS[:2]), tmp_path / "out"
     if is_there:
         out.mkdir()
     lost = opened.tables.images.assign(path=["0.jpg", "lost.jpg"])
     with pytest.raises(FileNotFoundError):
-        convert(dataclasses.replace(opened, tables=dataclasses.replace(opened.tables, images=lost)), "yolo", out)
+        convert(dataclasses.replace(opened, tables=dataclasses.replace(opened.tables, images=lost)), "yolo", out, link=link)
     assert list(tmp_path.rglob("*")) == [out] * is_there
     assert convert(opened, "yolo", out) == 2
     assert sorted(path.name for path in out.iterdir()) == ["data.yaml", "images", "labels"]

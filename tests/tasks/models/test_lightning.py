@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from sightline.contract import Input
 from sightline.errors import SightlineError
 from tasks import schema
-from tasks.models import DivergedError, _balance, _lightning, _lightning_classify
+from tasks.models import DivergedError, _lightning, _lightning_classify
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_data
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def order(learning: _lightning.Learning, recipe: schema.Train, epoch: int, rank: int = 0) -> list[int]:
-    return _balance.order(learning.items, learning.sampling, recipe, epoch, rank)
+    return list(_lightning.SeededLoader(learning, recipe, epoch, rank).sampler)
 
 
 def fit(learning: Tiny, folder: Path, **values: Any) -> list[int]:
