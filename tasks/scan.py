@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from sightline.errors import SightlineError
-from sightline.preprocess import BROKEN, FORMATS
+from sightline.preprocess import BROKEN, FORMATS, TURNS
 from tasks.names import Index, Names
 from tasks.parallel import parallel
 
@@ -48,10 +48,6 @@ _ESCAPED: Final = re.compile("[\udc80-\udcff]")  # what Python makes of bytes th
 _ORIENTATION: Final = 0x0112  # EXIF 2.32, section 4.6.4
 _BITS_PER_SAMPLE: Final = 258  # TIFF 6.0, section 8
 _TURNED: Final = frozenset({5, 6, 7, 8})  # orientations that swap width and height
-_UPRIGHT: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
 FILLING: Final = 16
 """Bytes that may stand between a JPEG's pixels and its end, as cameras fill them; more are left of pixels that went wrong."""
 _FILLING: Final = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
@@ -352,7 +348,7 @@ def _is_transparent(image: Image.Image, mode: str) -> bool:
 
 def _upright(grey: Image.Image, orientation: int) -> Image.Image:
     """Applies an EXIF orientation."""
-    return grey.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else grey
+    return grey.transpose(TURNS[orientation]) if orientation in TURNS else grey
 
 
 def look_of(grey: Image.Image) -> bytes:
