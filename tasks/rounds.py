@@ -1,5 +1,7 @@
 """Candidates measured side by side: in turns, window by window, so that a machine that drifts does so for all of them."""
 
+import itertools
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,11 +15,14 @@ from tasks.energy import GpuWatch, Meter
 from tasks.isolation import Worker
 from tasks.measure import Job
 from tasks.progress import Progress
+from tasks.windows import stable_from, trimmed_mean
 
-ROUNDS: Final = (3, 10)
-"""The fewest and the most windows of each candidate."""
-STABLE: Final = 0.1
-"""The medians of the last three windows differ by this share at most, or there is another round."""
+WINDOW: Final = 100
+"""Requests of a window at most; the 99th percentile of so many lies between the slowest two."""
+FEWEST: Final = 3
+"""Windows of a candidate."""
+UNSTABLE: Final = 10
+"""Windows of which no three in turn agree, after which a candidate is taken as it is."""
 SCREENED: Final = 10
 """Requests of each of two short looks at a candidate's numbers of threads and batch sizes, before the best are measured."""
 LOOK_NOISE: Final = 0.05
@@ -25,8 +30,8 @@ LOOK_NOISE: Final = 0.05
 SHARES: Final = (50, 90, 95, 99)
 TURNS: Final = 3
 """Of what is measured after the windows."""
-STEPS: Final = ROUNDS[0] + TURNS + 2
-"""Of the progress: load, windows, accuracy, the rest."""
+GROWTH: Final = 0.1
+"""By which share a process's memory grows while it is measured, at least, where it may leak."""
 
 
 class Contender:
@@ -52,14 +57,43 @@ class Contender:
 
     @property
     def is_stable(self) -> bool:
-        """Whether its last three windows agree."""
-        last = [_median(window) for window in self.windows[-3:]]
-        return len(self.windows) >= ROUNDS[0] and max(last) <= min(last) * (1 + STABLE)
+        """Whether three of its windows in turn agreed."""
+        return self._stable_from() is not None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it has as many requests as are asked for, or will never be stable."""
+        if not self.is_stable:
+            return len(self.windows) >= UNSTABLE
+        return len(self.counted) >= self.fewest
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether another window has nothing to add: its p99 is known as well as is asked for, or it cannot win."""
+        return self.is_measured and (not self.row["shipped"] or not self.is_stable or self._p99()[1] <= self.settings.p99_error)
+
+    @property
+    def counted(self) -> list[dict[str, Any]]:
+        """The windows from where they are stable; all of them where they are not."""
+        return self.windows[self._stable_from() or 0 :]
 
     @property
     def samples(self) -> int:
         """Requests of a window."""
-        return -(-self.settings.samples // ROUNDS[0])
+        return min(WINDOW, -(-self.settings.samples // FEWEST))
+
+    @property
+    def fewest(self) -> int:
+        """Windows that it has at least."""
+        return -(-self.settings.samples // self.samples)
+
+    def _stable_from(self) -> int | None:
+        return stable_from([_median(window) for window in self.windows])
+
+    def _p99(self) -> tuple[float, float]:
+        """Milliseconds, and the standard error as a share of it."""
+        mean, error = trimmed_mean([float(np.percentile(window["times_ms"], 99)) for window in self.counted])
+        return mean, error / mean
 
     def ask(self, command: str, *, limit_s: float | None = None, sessions: int = 1, **arguments: Any) -> dict[str, Any]:
         """The answer of its process; where that ends, the row says why, and the answer is empty."""
@@ -144,31 +178,32 @@ class Contender:
     def _growth(self) -> str:
         """What is said of a process whose peak memory grew in each half of its windows, and by more than windows differ."""
         first, middle, last = (self.windows[index]["rss_mb"] for index in (0, len(self.windows) // 2, -1))
-        if not first < middle < last or last <= first * (1 + STABLE):
+        if not first < middle < last or last <= first * (1 + GROWTH):
             return ""
         return (
             f"rss_mb grew from {first:.4g} to {last:.4g} from the first to the last of {len(self.windows)} windows: it may leak"
         )
 
     def _latency(self) -> dict[str, Any]:
-        """What the last three windows say: their medians, so that what disturbs one of them is not the candidate's tail."""
-        last = self.windows[-3:]
-        times, bare = ([np.asarray(window[key]) for window in last] for key in ("times_ms", "bare_ms"))
-        energy = [window["energy_j"] for window in last]
+        """What the windows say from where they are stable: trimmed means of each window's figure."""
+        counted = self.counted
+        times, bare = ([np.asarray(window[key]) for window in counted] for key in ("times_ms", "bare_ms"))
+        energy = [window["energy_j"] for window in counted]
         found = {
-            **{f"p{share}_ms": float(np.median([np.percentile(each, share) for each in times])) for share in SHARES},
+            **{f"p{share}_ms": trimmed_mean([float(np.percentile(each, share)) for each in times])[0] for share in SHARES},
             "bare_p50_ms": float(np.median(np.concatenate(bare))),
-            "throughput": 1000 * self.row["batch"] / float(np.median([each.mean() for each in times])),
-            "cpu_percent": float(np.mean([window["cpu_percent"] for window in last])),
-            "rss_mb": last[-1]["rss_mb"],
+            "throughput": 1000 * self.row["batch"] / trimmed_mean([float(each.mean()) for each in times])[0],
+            "cpu_percent": float(np.mean([window["cpu_percent"] for window in counted])),
+            "rss_mb": counted[-1]["rss_mb"],
             "energy_j": None if None in energy else float(np.mean(energy)),
-            "gpu_percent": _mean(window["gpu_percent"] for window in last),
-            "vram_mb": last[-1]["vram_mb"],
+            "gpu_percent": _mean(window["gpu_percent"] for window in counted),
+            "vram_mb": counted[-1]["vram_mb"],
             "samples": sum(map(len, times)),
             "windows": len(self.windows),
             "is_stable": self.is_stable,
         }
-        return {key: _rounded(value) for key, value in found.items()}
+        error = self._p99()[1]
+        return {key: _rounded(value) for key, value in found.items()} | {"p99_error": round(error, 4) if error < 1 else None}
 
 
 def measure(contenders: Sequence[Contender], *, screen: bool) -> None:
@@ -179,20 +214,14 @@ def measure(contenders: Sequence[Contender], *, screen: bool) -> None:
         screen: Look at them shortly first, and leave out what is best at nothing.
     """
     try:
-        with Progress("benchmark", STEPS * len(contenders), "steps") as progress:
+        steps = sum(each.fewest + TURNS + 2 for each in contenders)  # load, windows, accuracy, the rest
+        with Progress("benchmark", steps, "steps") as progress:
             for each in contenders:
                 each.load()
                 progress.update(note=each.row["candidate"])
             if screen:
                 _screen(contenders)
-            for turn in range(ROUNDS[1]):
-                running = _running(contenders)
-                if all(each.is_stable for each in running):
-                    break
-                shift = turn % max(1, len(running))  # who comes first has no advantage of it
-                for each in (*running[shift:], *running[:shift]):
-                    each.window()
-                    progress.update(int(turn < ROUNDS[0]), each.row["candidate"])
+            _take_turns(contenders, progress)
             for each in _running(contenders):
                 each.memory_of_all_sessions()
             for each in _running(contenders):
@@ -205,6 +234,22 @@ def measure(contenders: Sequence[Contender], *, screen: bool) -> None:
     finally:
         for each in contenders:
             each.close()
+
+
+def _take_turns(contenders: Sequence[Contender], progress: Progress) -> None:
+    """Measures windows: until each has its requests, then of those whose p99 is not known well enough, while time is left."""
+    measured_at = None
+    for turn in itertools.count():
+        running = _running(contenders)
+        if all(each.is_measured for each in running):
+            measured_at = measured_at or time.monotonic()
+            running = [each for each in running if not each.is_settled]
+            if not running or time.monotonic() - measured_at >= running[0].settings.settle_s:
+                return
+        shift = turn % max(1, len(running))  # who comes first has no advantage of it
+        for each in (*running[shift:], *running[:shift]):
+            each.window()
+            progress.update(int(len(each.windows) <= each.fewest), each.row["candidate"])
 
 
 def _running(contenders: Sequence[Contender]) -> list[Contender]:

@@ -265,6 +265,8 @@ class Benchmark(Section):
     """How candidates are measured."""
 
     samples: int = Field(ge=1)
+    p99_error: float = Field(gt=0)
+    settle_s: float = Field(ge=0)
     warmup: int = Field(ge=0)
     batches: tuple[Annotated[int, Field(ge=1, le=64)], ...]
     screen: bool
