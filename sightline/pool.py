@@ -137,8 +137,11 @@ def _answer(predictor: Predictor, jobs: Sequence[_Job], conf: float | None) -> N
 
 
 def sessions(engine: BaseEngine) -> int:
-    """How many sessions of an engine keep the machine busy: as many as its threads leave room for, or a GPU's few."""
-    return GPU_SESSIONS if engine.on_gpu else max(1, available_cores() // engine.threads)
+    """How many sessions of an engine a service has: its candidate's, or what keeps the machine busy.
+
+    That is as many as its threads leave room for, or a GPU's few.
+    """
+    return engine.streams or (GPU_SESSIONS if engine.on_gpu else max(1, available_cores() // engine.threads))
 
 
 def available_cores() -> int:

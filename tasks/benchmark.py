@@ -65,18 +65,20 @@ def benchmark(paths: Paths, config: Config) -> dict[str, float]:
 def candidates(hardware: schema.Hardware) -> list[Candidate]:
     """What is measured, each once, the reference first.
 
-    A candidate is one for each number of threads and batch size, unless its name has its own; references have the least.
+    A candidate is one for each number of threads, batch size and number of streams, unless its name has its own; references
+    have the least.
     """
     asked = [Candidate.parse(name) for name in dict.fromkeys([REFERENCE, *hardware.candidates])]
-    threads, batches = sorted(set(hardware.threads)), sorted(set(hardware.batches))
-    shapes = [(count, batch) for count in threads for batch in batches]
+    threads, batches, streams = (sorted(set(each)) for each in (hardware.threads, hardware.batches, hardware.streams or (0,)))
+    shapes = [{"threads": count, "batch": batch, "streams": each} for count in threads for batch in batches for each in streams]
     found: list[Candidate] = []
     for each in asked:
-        if max(each.threads, each.batch) > 1:
+        if max(each.threads, each.batch) > 1 or each.streams:
             found.append(each)
+        elif _is_reference(each):
+            found.append(each._replace(threads=threads[0], batch=batches[0]))
         else:
-            chosen = shapes[:1] if _is_reference(each) else shapes
-            found += [each._replace(threads=count, batch=batch) for count, batch in chosen]
+            found += [each._replace(**shape) for shape in shapes]
     return list(dict.fromkeys(found))
 
 
@@ -126,7 +128,7 @@ def _contender(
 def _parity(candidate: Candidate, path: Path) -> dict[str, float | None]:
     """What `export` found of a file, run by this candidate: its loss of the metric, and its tensors' largest difference."""
     judged = {str(file.judge): name for name, file in FILES.items() if file.judge == file.candidate}
-    name = judged.get(str(candidate._replace(threads=1, batch=1)))
+    name = judged.get(str(candidate._replace(threads=1, batch=1, streams=0)))
     verdict = json.loads(path.read_text(encoding="utf-8")).get(name, {})
     return {"parity_drop": verdict.get("drop"), "parity_error": verdict.get("max_rel_error")}
 

@@ -10,6 +10,7 @@ from typing import Any, Final, get_args
 from pydantic import ValidationError
 
 from sightline.contract import Precision
+from sightline.engines import Candidate
 from sightline.errors import SightlineError
 from tasks import variants
 from tasks.schema import Choice, Model, Params, Tracking, Train
@@ -86,7 +87,8 @@ def _unknown_variants(params: Params) -> Iterator[str]:
     engines = [name.replace("_", "-") for folder in ("engines", "../sightline/engines") for name in variants.names(folder)]
     valid = sorted(f"{engine}-{precision}" for engine in engines for precision in get_args(Precision))
     for candidate in params.hardware.candidates:
-        yield from _one_of("hardware.candidates", candidate, valid)
+        plain = Candidate.parse(candidate)._replace(threads=1, batch=1, streams=0)
+        yield from _one_of("hardware.candidates", str(plain), valid)
 
 
 def _missing_trackers(tracking: Tracking) -> Iterator[str]:

@@ -13,6 +13,11 @@ from tasks.lazy import Lazy
 _HALVES: Final = "surrogatepass"  # JSON may have halves of characters
 
 
+def without_suffix(name: str) -> str:
+    """The name of a file without the last `.` and what follows: an image's is its image_id."""
+    return name[: name.rfind(".")]
+
+
 class Names(Lazy[str]):
     """Texts, of which each takes 8 bytes besides its own."""
 

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from sightline.errors import SightlineError
 from sightline.preprocess import BROKEN, FORMATS, TURNS
-from tasks.names import Index, Names
+from tasks.names import Index, Names, without_suffix
 from tasks.parallel import parallel
 
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -112,7 +112,7 @@ class Scan(NamedTuple):
     @property
     def image_id(self) -> str:
         """The path without its suffix."""
-        return self.path[: self.path.rfind(".")]
+        return without_suffix(self.path)
 
 
 def walk(folder: Path, root: Path) -> Iterator[str]:
@@ -143,14 +143,19 @@ def walk(folder: Path, root: Path) -> Iterator[str]:
         waiting += (f"{prefix}{name}/" for name in sorted(folders, reverse=True))
 
 
-def images(folder: Path, root: Path) -> list[str]:
-    """The image files below `folder`, relative to `root`, by their suffix."""
-    return [name for name in walk(folder, root) if name[name.rfind(".") :].lower() in SUFFIXES]
+def is_image(name: str) -> bool:
+    """Whether a file is an image, by its suffix."""
+    return name[name.rfind(".") :].lower() in SUFFIXES
+
+
+def images(folder: Path, root: Path) -> Names:
+    """The image files below `folder`, relative to `root`."""
+    return Names(filter(is_image, walk(folder, root)))
 
 
 def has_images(folder: Path) -> bool:
-    """Whether there is an image file below `folder`, by its suffix."""
-    return any(name[name.rfind(".") :].lower() in SUFFIXES for name in walk(folder, folder))
+    """Whether there is an image file below `folder`."""
+    return any(map(is_image, walk(folder, folder)))
 
 
 class Scans(Mapping[str, Scan]):
@@ -188,15 +193,16 @@ class Scans(Mapping[str, Scan]):
         return iter(self.paths)
 
     def __contains__(self, path: object) -> bool:
-        return isinstance(path, str) and self._row(path) is not None
+        return isinstance(path, str) and self.row(path) is not None
 
     def __getitem__(self, path: str) -> Scan:
-        row = self._row(path)
+        row = self.row(path)
         if row is None:
             raise KeyError(path)
         return self.at(row)
 
-    def _row(self, path: str) -> int | None:
+    def row(self, path: str) -> int | None:
+        """The number of a file, from 0; None where it is not one of them."""
         return next(self._index.rows(path), None)
 
     def at(self, row: int) -> Scan:

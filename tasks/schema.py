@@ -312,6 +312,7 @@ class Hardware(Section):
 
     threads: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     batches: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1)
+    streams: tuple[Annotated[int, Field(ge=1, le=256)], ...]
     machine: str
     price_per_hour: float | None = Field(ge=0)
     candidates: tuple[Name, ...]

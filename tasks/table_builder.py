@@ -102,12 +102,14 @@ class TableBuilder:
     def add_object(
         self, image_id: str, label: str, box: Box, file: str, line: int = 0, *,
         polygons: Polygons | None = None, rle: str = "", iscrowd: bool = False, difficult: bool = False,
-        truncated: bool = False,
+        truncated: bool = False, number: int | None = None,
     ) -> None:  # fmt: skip
-        """Adds an object of the class `label` to an image that was added, best the last one; NaN in the box where it is the
-        whole image's class.
+        """Adds an object of the class `label` to an image that was added; NaN in the box where it is the whole image's class.
+
+        `number` is how many images were added before its own; who does not give it had best added the image last.
         """
-        number = self._count - 1 if image_id == self._last else self._number(image_id)
+        if number is None:
+            number = self._count - 1 if image_id == self._last else self._number(image_id)
         code = self._codes.setdefault(label, len(self._codes))
         flags = (iscrowd, difficult, truncated)
         self._objects.append((image_id, code, *box, polygons or None, rle or None, *flags, file, line, number))

@@ -1,8 +1,9 @@
 """Engines that run a model folder, one file a library and provider, found by name.
 
-A candidate is `<engine>-<precision>`, then `-t<threads>` where an inference has more threads than one, and `-b<batch>` where it
-takes up to so many images that wait: `onnxruntime-cpu-int8-t2` is `engines/onnxruntime_cpu.py` on the folder's INT8 file, with
-two threads. Each module has a class `Engine`.
+A candidate is `<engine>-<precision>`, then `-t<threads>` where an inference has more threads than one, `-b<batch>` where it
+takes up to so many images that wait, and `-s<streams>` where a service has so many sessions, not as many as the cores have room
+for: `onnxruntime-cpu-int8-t2` is `engines/onnxruntime_cpu.py` on the folder's INT8 file, with two threads. Each module has a
+class `Engine`.
 """
 
 import importlib
@@ -29,24 +30,26 @@ class Candidate(NamedTuple):
         precision: Which of a model folder's files it runs.
         threads: Threads of one inference.
         batch: The most images of one inference.
+        streams: Sessions of a service; 0 is as many as the cores have room for.
     """
 
     engine: str
     precision: str
     threads: int = 1
     batch: int = 1
+    streams: int = 0
 
     @classmethod
     def parse(cls, name: str) -> "Candidate":
         """Takes a name apart."""
-        found = re.fullmatch(r"(.*?)(?:-t([1-9][0-9]*))?(?:-b([1-9][0-9]*))?", name, re.DOTALL)
-        head, threads, batch = found.groups()  # type: ignore[union-attr]
+        found = re.fullmatch(r"(.*?)(?:-t([1-9][0-9]*))?(?:-b([1-9][0-9]*))?(?:-s([1-9][0-9]*))?", name, re.DOTALL)
+        head, threads, batch, streams = found.groups()  # type: ignore[union-attr]
         engine, _, precision = head.rpartition("-")
-        return cls(engine, precision, int(threads or 1), int(batch or 1))
+        return cls(engine, precision, int(threads or 1), int(batch or 1), int(streams or 0))
 
     def __str__(self) -> str:
-        suffixes = (f"-{letter}{number}" for letter, number in (("t", self.threads), ("b", self.batch)) if number > 1)
-        return f"{self.engine}-{self.precision}{''.join(suffixes)}"
+        threads, batch = (f"-{letter}{number}" * (number > 1) for letter, number in (("t", self.threads), ("b", self.batch)))
+        return f"{self.engine}-{self.precision}{threads}{batch}" + f"-s{self.streams}" * (self.streams > 0)
 
 
 class BaseEngine(ABC):
@@ -63,6 +66,7 @@ class BaseEngine(ABC):
         precision: Which of its files to run.
         threads: Threads of one inference; 1 lets several engines share a machine.
         batch: The most images of an inference that it is to be quick with.
+        streams: Sessions that a service is to have; 0 is as many as the cores have room for.
 
     Raises:
         SightlineError: The precision has no file, or the engine did not get what it was asked for (never a silent fallback).
@@ -73,11 +77,14 @@ class BaseEngine(ABC):
     on_gpu: ClassVar[bool] = False
     files: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, folder: Path, description: ModelDescription, precision: str, threads: int = 1, batch: int = 1) -> None:
+    def __init__(
+        self, folder: Path, description: ModelDescription, precision: str, threads: int = 1, batch: int = 1, streams: int = 0
+    ) -> None:
         self.description = description
         self.precision = precision
         self.threads = threads
         self.batch = batch
+        self.streams = streams
         self.load(folder)
 
     @classmethod
@@ -135,7 +142,7 @@ def load(candidate: str, folder: Path, threads: int | None = None, package: str 
             f"{candidate}: batches of {asked.batch}, {description.name} takes at most {description.max_batch}: "
             "choose another candidate, or set hardware.batches"
         )
-    return kind(folder, description, asked.precision, threads or asked.threads, asked.batch)
+    return kind(folder, description, asked.precision, threads or asked.threads, asked.batch, asked.streams)
 
 
 def file_of(candidate: Candidate, package: str = "sightline.engines") -> str:

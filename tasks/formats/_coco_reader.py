@@ -1,22 +1,26 @@
 """Reads COCO files into the canonical tables, and says what is wrong with them."""
 
-from collections import Counter
-from collections.abc import Mapping
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Final, NamedTuple, TypeGuard
+from typing import Final, NamedTuple
 
 from tasks.findings import Finding, finding
 from tasks.formats import Reading
-from tasks.formats._coco_json import Document, Repeated, load
+from tasks.formats._coco_ids import Id, Ids, is_id
+from tasks.formats._coco_json import Document, Entries, Repeated, load
 from tasks.formats._coco_shapes import BadShapeError, short, to_box, to_shape
-from tasks.scan import Scan
+from tasks.names import Index, without_suffix
+from tasks.scan import Scan, Scans
 from tasks.table_builder import TableBuilder
+from tasks.tables import SPLITS
 
-Id = int | str
 AREA_SHARE: Final = 0.1
 """An area may be wrong by so much of itself, or by half a pixel all along the box: masks and outlines differ by that."""
 PARTS: Final = ("images", "annotations", "categories")
-_ID_LIMIT: Final = 2**63
+_NOWHERE: Final = -1  # the row of an image with which something is wrong that was told
+_SPLITS: Final = (None, "", *SPLITS)  # by the number that stands for one; None where the image is in no file
 _FIRST: Final = 10  # classes that a finding names
 
 
@@ -36,15 +40,30 @@ class Source(NamedTuple):
     folders: tuple[str, ...]
 
 
+class _Pictures(NamedTuple):
+    """The images of a file.
+
+    Attributes:
+        ids: Their ids.
+        rows: The row of each one's scan, or `_NOWHERE`.
+    """
+
+    ids: Ids
+    rows: "array[int]"
+
+
 class Reader:
     """Reads COCO files into one dataset."""
 
     def __init__(self, scans: Mapping[str, Scan]) -> None:
-        self._scans = scans
+        self._scans = scans if isinstance(scans, Scans) else Scans(list(scans), scans.values())
         self._builder = TableBuilder()
         self._findings: list[Finding] = []
-        self._listed: dict[str, str] = {}  # the split of each image's path
-        self._image_ids: set[str] = set()
+        self._listed = bytearray(len(self._scans))  # in which split each image is, by `_SPLITS`
+        self._numbers = array("i", [0]) * len(self._scans)  # of each image in the tables
+        self._count = 0
+        self._alike = set(Index(self._scans.paths, without_suffix).shared())  # images that may differ by the suffix alone
+        self._image_ids: set[str] = set()  # of those
         self._order: dict[str, tuple[bool, bool, Id]] = {}  # where a class stands: used ids before others, by id
         self._names: dict[Id, str] = {}  # of category ids, over all files
         self._used: set[str] = set()
@@ -52,9 +71,10 @@ class Reader:
 
     def finish(self) -> Reading:
         """What was read."""
-        unlisted = [scan for path, scan in self._scans.items() if path not in self._listed]
-        for scan in unlisted:
-            self._tell("annotation.missing", "in no COCO file's images", scan.path, scan.image_id)
+        for row, split in enumerate(self._listed):
+            if _SPLITS[split] is None:
+                scan = self._scans.at(row)
+                self._tell("annotation.missing", "in no COCO file's images", scan.path, scan.image_id)
         unused = [name for name in self._order if name not in self._used]
         if unused:
             self._tell("coco.category_unused", ", ".join(map(repr, unused[:10])) + (", ..." if len(unused) > 10 else ""))
@@ -63,16 +83,26 @@ class Reader:
 
     def read(self, source: Source) -> None:
         """Reads one file."""
-        document = load(source.path, source.name)
+        ids: dict[str, Ids] = defaultdict(Ids)
+
+        def note(part: str, entry: object) -> None:
+            if isinstance(entry, dict) and is_id(key := entry.get("id")):
+                ids[part].append(key)
+
+        document = load(source.path, source.name, PARTS, note)
         if isinstance(document, Finding):
             self._findings.append(document)
             return
         told = len(self._findings)
         lists = self._lists(document, source)
         if lists is not None:
-            pictures = self._read_images(lists["images"], source)
-            names = self._read_categories(lists["categories"], source)
+            pictures = self._read_images(lists["images"], source, ids["images"])
+            names = self._read_categories(lists["categories"], source, ids["categories"])
             self._read_annotations(lists["annotations"], source, pictures, names)
+            repeated = ids["annotations"].repeated()
+            if repeated:
+                got = f"{len(repeated)} annotation ids more than once, first {short(next(iter(repeated)))}"
+                self._tell("coco.annotation_id", got, source.name)
         if document.constants:
             self._tell("json.not_finite", f"{document.constants[0]}, {len(document.constants)} in all", source.name)
         elsewhere = len(document.repeated) - sum(item.code == "json.duplicate_key" for item in self._findings[told:])
@@ -80,7 +110,7 @@ class Reader:
             got = f"{short(document.repeated[0])} twice, {elsewhere} objects in all"
             self._tell("json.duplicate_key", got, source.name)
 
-    def _lists(self, document: Document, source: Source) -> dict[str, list[object]] | None:
+    def _lists(self, document: Document, source: Source) -> dict[str, Entries] | None:
         """The three lists; None where one is not there."""
         value = document.value
         if not isinstance(value, dict):
@@ -89,20 +119,20 @@ class Reader:
         if isinstance(value, Repeated):
             self._tell("json.duplicate_key", f"{short(document.repeated[-1])} twice at the top", source.name)
             return None
-        wrong = [part for part in PARTS if not isinstance(value.get(part), list)]
+        wrong = [part for part in PARTS if not isinstance(value.get(part), Entries)]
         for part in wrong:
             code, got = ("coco.type", f"{part} {short(value[part])}") if part in value else ("coco.part_missing", f"no {part}")
             self._tell(code, got, source.name, expected=f"a list {part}")
         return None if wrong else {part: value[part] for part in PARTS}
 
-    def _read_categories(self, entries: list[object], source: Source) -> dict[Id, str]:
+    def _read_categories(self, entries: Iterable[object], source: Source, ids: Ids) -> dict[Id, str]:
         """The name of each category id; empty where something is wrong with it, which is told of the whole dataset."""
-        counts = _count_ids(entries)
+        counts = ids.repeated()
         names: dict[Id, str] = {}
         for index, entry in enumerate(entries):
             where = f"{source.name}: categories[{index}]"
             key = entry.get("id") if isinstance(entry, dict) else None
-            if not isinstance(entry, dict) or not _is_id(key):
+            if not isinstance(entry, dict) or not is_id(key):
                 self._tell("coco.type", f"{where}: {short(entry)}", expected="an object with an id")
                 continue
             name = entry.get("name")
@@ -111,7 +141,7 @@ class Reader:
                 self._tell("json.duplicate_key", f"{where}: {short(entry)}")
             elif not isinstance(name, str) or not _is_text(name):
                 self._tell("coco.type", f"{where}: name {short(name)}", expected="a name")
-            elif counts[key] > 1:
+            elif key in counts:
                 self._tell("coco.duplicate_id", f"{where}: id {short(key)} {counts[key]} times")
             else:
                 names[key] = name
@@ -128,42 +158,47 @@ class Reader:
             self._tell("coco.category_order", got, source.name)
         return names
 
-    def _read_images(self, entries: list[object], source: Source) -> dict[Id, Scan | None]:
-        """The image of each id; None where something is wrong with it that was told."""
-        counts = _count_ids(entries)
-        pictures: dict[Id, Scan | None] = {}
+    def _read_images(self, entries: Iterable[object], source: Source, ids: Ids) -> _Pictures:
+        """The images, by their ids."""
+        counts = ids.repeated()
+        rows = array("i")
         for index, entry in enumerate(entries):
             where = f"images[{index}]"
             key = entry.get("id") if isinstance(entry, dict) else None
-            scan = self._find(entry, source, where) if isinstance(entry, dict) else None
-            if not isinstance(entry, dict) or not _is_id(key):
+            row = self._find(entry, source, where) if isinstance(entry, dict) else None
+            scan = None if row is None else self._scans.at(row)
+            if not isinstance(entry, dict) or not is_id(key):
                 sample = scan.image_id if scan else _entry(source, where)
                 self._tell("coco.type", f"{where}: {short(entry)}", source.name, sample, expected="an object with an id")
                 continue
-            pictures[key] = None
-            if scan is None:
+            rows.append(_NOWHERE)
+            if row is None or scan is None:
                 continue
-            split = self._listed.get(scan.path)
-            self._listed.setdefault(scan.path, source.split)
+            split = _SPLITS[self._listed[row]]
+            if split is None:
+                self._listed[row] = _SPLITS.index(source.split)
             if isinstance(entry, Repeated):
                 self._tell("json.duplicate_key", f"{where}: {short(entry)}", source.name, scan.image_id)
-            elif counts[key] > 1:
+            elif key in counts:
                 self._tell("coco.duplicate_id", f"{where}: id {short(key)} {counts[key]} times", source.name, scan.image_id)
             elif split is not None and split != source.split:
                 got = f"{scan.path} in {split or 'none'} and {source.split or 'none'}"
                 self._tell("split.twice", got, source.name, scan.image_id)
             elif split is not None:
                 self._tell("coco.duplicate_file", f"{where}: file_name {entry['file_name']!r}", source.name, scan.image_id)
-            elif scan.image_id in self._image_ids:
+            elif row in self._alike and scan.image_id in self._image_ids:
                 self._tell("image.ambiguous", scan.path, scan.path, scan.image_id)
             elif not scan.code:
-                self._image_ids.add(self._builder.add_image(scan, source.split))
+                self._builder.add_image(scan, source.split)
+                self._numbers[row], self._count = self._count, self._count + 1
+                if row in self._alike:
+                    self._image_ids.add(scan.image_id)
                 self._check_size(entry, scan, source, where)
-                pictures[key] = scan
-        return pictures
+                rows[-1] = row
+        return _Pictures(ids, rows)
 
-    def _find(self, entry: dict[str, object], source: Source, where: str) -> Scan | None:
-        """The image that an entry names; None where there is none, which is told."""
+    def _find(self, entry: dict[str, object], source: Source, where: str) -> int | None:
+        """The row of the image that an entry names; None where there is none, which is told."""
         name, sample = entry.get("file_name"), _entry(source, where)
         if not isinstance(name, str) or not name:
             self._tell("coco.type", f"{where}: file_name {short(name)}", source.name, sample, expected="a file's name")
@@ -172,8 +207,9 @@ class Reader:
         is_inside = not ("\0" in plain or plain.startswith("/") or plain[1:2] == ":" or ".." in plain.split("/"))
         plain = PurePosixPath(plain).as_posix()
         for folder in source.folders if is_inside else ():
-            if folder + plain in self._scans:
-                return self._scans[folder + plain]
+            row = self._scans.row(folder + plain)
+            if row is not None:
+                return row
         code = "image.missing" if is_inside and "\\" not in name else "coco.filename"
         self._tell(code, f"{where}: file_name {short(name)}", source.name, sample)
         return None
@@ -190,28 +226,27 @@ class Reader:
             self._tell("size.mismatch", got, source.name, scan.image_id, expected=expected)
 
     def _read_annotations(
-        self, entries: list[object], source: Source, pictures: Mapping[Id, Scan | None], names: Mapping[Id, str]
+        self, entries: Iterable[object], source: Source, pictures: _Pictures, names: Mapping[Id, str]
     ) -> None:
-        """Reads annotations; each is let go then, so that memory does not hold them twice."""
-        keys = _count_ids(entries)
         used: dict[str, set[Id]] = {}
         wrong_areas: list[str] = []
         for index, entry in enumerate(entries):
-            entries[index] = None
             if not isinstance(entry, dict):
                 where = f"annotations[{index}]"
                 self._tell("coco.type", f"{where}: {short(entry)}", source.name, _entry(source, where), expected="an object")
                 continue
             where = f"annotation {short(entry['id'])}" if "id" in entry else f"annotations[{index}]"
             image, category = entry.get("image_id"), entry.get("category_id")
-            if not _is_id(image) or image not in pictures:
+            place = pictures.ids.find(image) if is_id(image) else None
+            if place is None:
                 missing = f"image_id {short(image)}"
                 self._tell("coco.dangling_image", f"{where}: {missing}", source.name, _entry(source, missing))
                 continue
-            scan = pictures[image]
-            if scan is None:
+            row = pictures.rows[place]
+            if row == _NOWHERE:
                 continue
-            if not _is_id(category) or category not in names:
+            scan = self._scans.at(row)
+            if not is_id(category) or category not in names:
                 got = f"{where}: category_id {short(category)}"
                 self._tell("coco.dangling_category", got, source.name, scan.image_id)
                 continue
@@ -220,21 +255,17 @@ class Reader:
                 continue
             used.setdefault(name, set()).add(category)
             try:
-                area = self._add(entry, source, scan, name)
+                area = self._add(entry, source, scan, self._numbers[row], name)
             except BadShapeError as bad:
                 self._tell(bad.code, f"{where}: {bad.got}", source.name, scan.image_id)
                 continue
             if area:
                 wrong_areas.append(f"{where}: {area}")
-        repeated = [key for key, count in keys.items() if count > 1]
-        if repeated:
-            got = f"{len(repeated)} annotation ids more than once, first {short(repeated[0])}"
-            self._tell("coco.annotation_id", got, source.name)
         if wrong_areas:
             self._tell("coco.area", f"{len(wrong_areas)} areas, first of {wrong_areas[0]}", source.name)
         self._note_classes(source, names, used)
 
-    def _add(self, entry: dict[str, object], source: Source, scan: Scan, label: str) -> str:
+    def _add(self, entry: dict[str, object], source: Source, scan: Scan, number: int, label: str) -> str:
         """Adds an annotation's object; returns what its area is where that is wrong.
 
         Raises:
@@ -257,7 +288,7 @@ class Reader:
         width, height = box[2] - box[0], box[3] - box[1]
         self._builder.add_object(
             scan.image_id, label, box, source.name,
-            polygons=shape.polygons if shape else None, rle=shape.rle if shape else "", iscrowd=bool(iscrowd),
+            polygons=shape.polygons if shape else None, rle=shape.rle if shape else "", iscrowd=bool(iscrowd), number=number,
         )  # fmt: skip
         area, own = entry.get("area"), shape.area if shape else width * height
         if area is None or (
@@ -286,15 +317,6 @@ class Reader:
 def _entry(source: Source, where: str) -> str:
     """The name of an entry that belongs to no image, for what is set aside."""
     return f"{source.name}: {where}"
-
-
-def _count_ids(entries: list[object]) -> Counter[Id]:
-    return Counter(key for entry in entries if isinstance(entry, dict) and _is_id(key := entry.get("id")))
-
-
-def _is_id(value: object) -> TypeGuard[Id]:
-    """Whether it is a whole number of 64 bits or a text."""
-    return type(value) is str or (type(value) is int and -_ID_LIMIT <= value < _ID_LIMIT)
 
 
 def _is_text(value: str) -> bool:

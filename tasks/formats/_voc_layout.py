@@ -14,7 +14,8 @@ from typing import Final
 from tasks.findings import Finding, finding
 from tasks.formats import IMAGE_FOLDERS, SPLIT_FOLDERS, base
 from tasks.formats._voc_xml import Annotation
-from tasks.names import Index, Names
+from tasks.names import Index, Names, without_suffix
+from tasks.once import once
 from tasks.scan import SUFFIXES, Scan, Scans, walk
 
 MASKS: Final = {"semantic": "SegmentationClass", "instances": "SegmentationObject"}
@@ -79,6 +80,7 @@ class Layout:
         return found if len(found) == len(names) or len(set(found.values())) > 1 else {}
 
 
+@once
 def look(root: Path) -> Layout:
     """Finds the files of a dataset."""
     top = base(root)
@@ -207,11 +209,6 @@ def unlisted(names: Iterable[str], splits: Mapping[str, str], got: str) -> Itera
         image_id = without_suffix(name)
         if image_id not in splits:
             yield finding("split.unlisted", got, name, 0, image_id)
-
-
-def without_suffix(name: str) -> str:
-    """The image_id of an image's file."""
-    return name[: name.rfind(".")]
 
 
 def _entry(line: str, find: Callable[[str], str | None]) -> tuple[str, str | None]:

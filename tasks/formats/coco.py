@@ -15,9 +15,8 @@ pixels as stored, where EXIF turns them by 90 degrees, is an error: tools differ
 
 import json
 import math
-import mmap
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -26,11 +25,13 @@ from sightline.errors import SightlineError
 from tasks.formats import SPLIT_FOLDERS, Item, ItemObject, Reading, base, place
 from tasks.formats._coco_reader import PARTS, Reader, Source
 from tasks.formats._coco_shapes import decode, polygon_area
-from tasks.scan import Scan, images
+from tasks.names import Names
+from tasks.scan import Scan, has_images, is_image, walk
 from tasks.tables import Box
 
 HOLDS: Final = frozenset({"box", "polygons", "rle", "iscrowd", "split", "empty", "classes"})
 _PREFIX: Final = "instances_"
+_PART: Final = 1 << 20  # bytes of a file that are looked at at once
 _PANOPTIC: Final = "segments_info"  # https://cocodataset.org/#format-data, section 4
 
 
@@ -44,16 +45,16 @@ def detect(root: Path) -> str | None:
     name = found[0].relative_to(root).as_posix()
     if None not in missing:
         return f"{name}: no list {missing[0]!r}"
-    if all(_names(path, _PANOPTIC) for path in found):
+    if all(_named(path, [_PANOPTIC]) for path in found):
         return f"{name}: {_PANOPTIC}, panoptic masks, expected objects with boxes, polygons or RLE"
-    return None if images(top, root) else "no image beside the *.json, in images/ or in the folders of splits"
+    return None if has_images(top) else "no image beside the *.json, in images/ or in the folders of splits"
 
 
-def image_files(root: Path) -> list[str]:
+def image_files(root: Path) -> Names:
     """The image files, relative to `root`; masks of panoptic segments are none."""
     top = _top(root)
     masks = f"{(top / 'annotations').relative_to(root).as_posix()}/panoptic_"
-    return [name for name in images(top, root) if not name.startswith(masks)]
+    return Names(name for name in walk(top, root) if is_image(name) and not name.startswith(masks))
 
 
 def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
@@ -113,23 +114,30 @@ def _json_files(top: Path) -> list[Path]:
     for group in ([top / "annotations"], [top], folders):
         found = [path for folder in group if folder.is_dir() for path in sorted(folder.glob("[!.]*.json")) if path.is_file()]
         found = [path for path in found if path.name.startswith(_PREFIX)] or found
-        if any(_missing(path) is None for path in found):
-            return [path for path in found if _missing(path) in (None, PARTS[-1]) or path.name.startswith(_PREFIX)]
+        missing = {path: _missing(path) for path in found}
+        if None in missing.values():
+            return [path for path in found if missing[path] in (None, PARTS[-1]) or path.name.startswith(_PREFIX)]
         others += found
     return others
 
 
 def _missing(path: Path) -> str | None:
     """The first of the three lists that is not named in a file; looks at its bytes alone, so that it is cheap."""
-    return next((part for part in PARTS if not _names(path, part)), None)
+    named = _named(path, PARTS)
+    return next((part for part in PARTS if part not in named), None)
 
 
-def _names(path: Path, key: str) -> bool:
-    """Whether a key is named in a file."""
-    if not path.stat().st_size:
-        return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return data.find(f'"{key}"'.encode()) >= 0
+def _named(path: Path, keys: Collection[str]) -> set[str]:
+    """Those of some keys that are named in a file."""
+    waiting = {f'"{key}"'.encode(): key for key in keys}
+    longest = max(map(len, waiting))
+    rest = b""
+    with path.open("rb") as file:
+        while waiting and (part := file.read(_PART)):
+            rest += part
+            waiting = {quoted: key for quoted, key in waiting.items() if quoted not in rest}
+            rest = rest[-longest:]
+    return set(keys) - set(waiting.values())
 
 
 def _sources(root: Path) -> Iterator[Source]:

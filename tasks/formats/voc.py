@@ -16,12 +16,12 @@ from typing import Final
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
 from tasks.formats import SPLIT_FOLDERS, Item, Reading, place
-from tasks.formats._voc_layout import MASKS, Layout, Pictures, lists, look, read_splits, unlisted, without_suffix
+from tasks.formats._voc_layout import MASKS, Layout, Pictures, lists, look, read_splits, unlisted
 from tasks.formats._voc_masks import MisfitError, objects_of, paint
 from tasks.formats._voc_xml import MAX_BYTES, ORIGIN, Annotation, parse, to_xml
 from tasks.lazy import Lazy
 from tasks.masks import MaskDefect, encode, read_values
-from tasks.names import Index, Names
+from tasks.names import Index, Names, without_suffix
 from tasks.parallel import parallel
 from tasks.scan import Scan
 from tasks.table_builder import TableBuilder

@@ -22,8 +22,9 @@ from tasks.formats import SPLIT_FOLDERS, Item, Reading, base, place
 from tasks.formats._yolo_data import MAX_CLASSES, NAME_FILES, Description, describe, parents
 from tasks.formats._yolo_labels import BOM, TOLD, looks_like_labels, parse, to_lines
 from tasks.names import Names
+from tasks.once import once
 from tasks.parallel import parallel
-from tasks.scan import SUFFIXES, Scan, walk
+from tasks.scan import Scan, is_image, walk
 from tasks.table_builder import TableBuilder
 from tasks.tables import SPLITS
 
@@ -62,7 +63,7 @@ def detect(root: Path) -> str | None:
     for name in walk(top, top):  # of a dataset in another format little is kept
         if name.endswith(".txt"):
             texts.add(name)
-        elif _is_picture(name):
+        elif is_image(name):
             pictures.append(name)
     has_label = any(label for _, label in _labels_of(pictures, frozenset(texts)))
     if not pictures:
@@ -145,11 +146,12 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
     (root / "data.yaml").write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
+@once
 def _look(root: Path) -> _Dataset:
     top = base(root)
     files = frozenset(walk(top, top))
     described = describe(top, files)
-    pictures = sorted(filter(_is_picture, files))
+    pictures = sorted(filter(is_image, files))
     if not described.lists:
         folders = described.folders
         chosen = [
@@ -158,10 +160,6 @@ def _look(root: Path) -> _Dataset:
         pictures = chosen or pictures
     prefix = "" if top == root else f"{top.relative_to(root).as_posix()}/"
     return _Dataset(top, prefix, files, described, dict(_labels_of(pictures, files)))
-
-
-def _is_picture(name: str) -> bool:
-    return name[name.rfind(".") :].lower() in SUFFIXES
 
 
 def _label_name(image: str) -> str:

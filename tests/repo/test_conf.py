@@ -101,6 +101,10 @@ def test_a_wrong_override_is_named_with_what_was_expected(root: Path, overrides:
     assert message in str(caught.value)
 
 
+def test_a_candidate_may_have_its_own_threads_batch_and_streams(root: Path) -> None:
+    assert "openvino-cpu-int8-t2-b8-s1" in compose_params(["hardware.candidates=[openvino-cpu-int8-t2-b8-s1]"], root)
+
+
 def test_a_wrong_override_leaves_params_alone(tmp_path: Path, root: Path) -> None:
     (tmp_path / "conf").symlink_to(root / "conf")
     (tmp_path / "params.yaml").write_text("before")

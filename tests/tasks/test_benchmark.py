@@ -63,6 +63,7 @@ def config(
     machine: str = "any",
     threads: tuple[int, ...] = (1,),
     batches: tuple[int, ...] = (1,),
+    streams: tuple[int, ...] = (),
     screen: bool = True,
     p99_error: float = 0.015,
     settle_s: float = 0.0,
@@ -79,7 +80,9 @@ def config(
             timeout_s=timeout_s,
             memory_mb=1500,
         ),
-        hardware=schema.Hardware(threads=threads, batches=batches, machine=machine, price_per_hour=3.6, candidates=candidates),
+        hardware=schema.Hardware(
+            threads=threads, batches=batches, streams=streams, machine=machine, price_per_hour=3.6, candidates=candidates
+        ),
     )
 
 
@@ -390,6 +393,11 @@ def test_a_number_of_threads_that_crashes_screens_out_no_other(
 def test_a_candidate_with_numbers_of_its_own_is_one(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
     rows = measured(inputs, tmp_path / "report", "a-fp32-t4", "a-fp32", "a-fp32-b8", threads=(1, 4))
     assert list(rows) == ["pytorch-fp32", "a-fp32-t4", "a-fp32", "a-fp32-b8"]
+
+
+def test_streams_are_part_of_a_candidate(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
+    rows = measured(inputs, tmp_path / "report", "a-fp32", "a-fp32-t2-s4", threads=(1,), streams=(2, 1))
+    assert list(rows) == ["pytorch-fp32", "a-fp32-s1", "a-fp32-s2", "a-fp32-t2-s4"]
 
 
 def test_tensorrt_is_measured_and_not_shipped(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:

@@ -280,7 +280,9 @@ def test_parity_catches_another_preprocessing(
     assert "outputs differ" in verdict.message
 
 
-def test_parity_catches_a_calibration_on_pictures_of_nothing(
+@pytest.mark.parametrize("deviation", [0.0, 2.0])
+def test_parity_catches_a_calibration_on_noise(
+    deviation: float,
     inputs: tuple[dict[str, Path], schema.Model],
     parts: Parts,
     graphs: Graphs,
@@ -288,8 +290,10 @@ def test_parity_catches_a_calibration_on_pictures_of_nothing(
     samples: list[Sample],
     tmp_path: Path,
 ) -> None:
-    Image.new("RGB", (48, 40), (124, 116, 104)).save(tmp_path / "nothing.png")  # 0 for the network: all else is cut off
-    strangers = [replace(sample, path=tmp_path / "nothing.png") for sample in samples]
+    """What a camera sees behind its cap: around 0 for the network, so that all else is cut off."""
+    noise = np.random.default_rng(0).normal((124, 116, 104), deviation, (40, 48, 3))
+    Image.fromarray(noise.round().astype(np.uint8)).save(tmp_path / "noise.png")
+    strangers = [replace(sample, path=tmp_path / "noise.png") for sample in samples]
     whole = join(quantise(graphs, strangers, description.input))
     write(finish(whole, description), tmp_path / "model.onnx")
     replace(description, files={"int8": describe_file(tmp_path / "model.onnx")}).write(tmp_path)

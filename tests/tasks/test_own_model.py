@@ -77,7 +77,9 @@ def run(folder: Path, dataset: Dataset, model: schema.Model, recipe: schema.Trai
             benchmark=schema.Benchmark(
                 samples=5, p99_error=1.0, settle_s=0, warmup=1, batches=(2,), screen=True, timeout_s=120, memory_mb=8000
             ),
-            hardware=schema.Hardware(threads=(1,), batches=(1,), machine="any", price_per_hour=None, candidates=CANDIDATES),
+            hardware=schema.Hardware(
+                threads=(1,), batches=(1,), streams=(), machine="any", price_per_hour=None, candidates=CANDIDATES
+            ),
         ),
     )
     rows = json.loads((folder / "b" / "benchmark.json").read_text())["rows"]

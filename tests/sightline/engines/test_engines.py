@@ -13,6 +13,7 @@ from graphs import BOXES, plain
 from sightline import engines
 from sightline.contract import ModelDescription
 from sightline.errors import NotAvailableError, SightlineError
+from sightline.pool import available_cores, sessions
 
 NAMES = sorted(path.stem for path in Path(engines.__file__).parent.glob("[a-z]*.py"))
 CPU = [name.replace("_", "-") for name in NAMES if name.endswith("_cpu")]
@@ -114,18 +115,25 @@ def test_a_file_that_was_not_exported_is_not_available(detector: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("onnxruntime-cpu-int8", ("onnxruntime-cpu", "int8", 1, 1)),
-        ("onnxruntime-cpu-int8-t4", ("onnxruntime-cpu", "int8", 4, 1)),
-        ("onnxruntime-cuda-fp16-t2-b8", ("onnxruntime-cuda", "fp16", 2, 8)),
-        ("onnxruntime-cuda-fp16-b8", ("onnxruntime-cuda", "fp16", 1, 8)),
-        ("openvino-cpu-fp32-t1", ("openvino-cpu", "fp32", 1, 1)),
-        ("nothing", ("", "nothing", 1, 1)),
-        ("", ("", "", 1, 1)),
+        ("onnxruntime-cpu-int8", ("onnxruntime-cpu", "int8", 1, 1, 0)),
+        ("onnxruntime-cpu-int8-t4", ("onnxruntime-cpu", "int8", 4, 1, 0)),
+        ("onnxruntime-cuda-fp16-t2-b8", ("onnxruntime-cuda", "fp16", 2, 8, 0)),
+        ("onnxruntime-cuda-fp16-b8", ("onnxruntime-cuda", "fp16", 1, 8, 0)),
+        ("onnxruntime-cpu-int8-t2-b8-s1", ("onnxruntime-cpu", "int8", 2, 8, 1)),
+        ("openvino-cpu-bf16-s4", ("openvino-cpu", "bf16", 1, 1, 4)),
+        ("openvino-cpu-fp32-t1", ("openvino-cpu", "fp32", 1, 1, 0)),
+        ("nothing", ("", "nothing", 1, 1, 0)),
+        ("", ("", "", 1, 1, 0)),
     ],
 )
-def test_a_candidates_name_says_what_it_is(name: str, expected: tuple[str, str, int, int]) -> None:
+def test_a_candidates_name_says_what_it_is(name: str, expected: tuple[str, str, int, int, int]) -> None:
     assert engines.Candidate.parse(name) == expected
     assert str(engines.Candidate(*expected)) == name or name in ("openvino-cpu-fp32-t1", "nothing", "")
+
+
+@pytest.mark.parametrize(("suffix", "count"), [("", max(1, available_cores())), ("-s3", 3), ("-t2-s1", 1)])
+def test_a_service_has_the_streams_of_its_candidate(suffix: str, count: int, detector: Path) -> None:
+    assert sessions(engines.load(f"onnxruntime-cpu-fp32{suffix}", detector)) == count
 
 
 def test_a_batch_that_the_model_does_not_take_is_refused(detector: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """COCO JSON: its layouts, its shapes, and each defect that is planted is found."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -197,10 +198,7 @@ def test_what_is_wrong_is_not_read(name: str, dataset: tuple[Path, dict[str, Sca
 def test_a_defect_of_the_file_is_told(name: str, dataset: tuple[Path, dict[str, Scan]]) -> None:
     code, edit = OF_FILE[name]
     change(dataset[0], edit)
-    if code == "split.twice":
-        dataset[1]["images/val/train/000.jpg"] = dataset[1]["images/train/000.jpg"]
     found = module.read(*dataset).findings
-    dataset[1].pop("images/val/train/000.jpg", None)
     assert code in {item.code for item in found}
     assert all(VAL in f"{item.file} {item.got}" or item.severity == "info" for item in found if item.code == code)
 
@@ -415,13 +413,14 @@ def test_depth_is_counted_outside_strings(value: object) -> None:
         inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
         return isinstance(part, dict | list) + max(map(depth, inner), default=0)
 
-    assert _coco_json.nesting(json.dumps(value).encode()) == depth(value)
-    assert _coco_json.nesting(json.dumps([json.dumps(value), "\\", '"[', "\\]"]).encode()) == 1
+    assert _coco_json.nesting(io.BytesIO(json.dumps(value).encode())) == depth(value)
+    assert _coco_json.nesting(io.BytesIO(json.dumps([json.dumps(value), "\\", '"[', "\\]"]).encode())) == 1
 
 
 def test_depth_is_counted_over_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_coco_json, "_PART", 3)
-    assert _coco_json.nesting(b'[[["]]]", [], {"a": [1, [2]]}]]]') == 6
+    for part in range(1, 9):
+        monkeypatch.setattr(_coco_json, "_PART", part)
+        assert _coco_json.nesting(io.BytesIO(b'[[["]]]\\\\\\"[", [], {"a": [1, [2]]}]]]')) == 6
 
 
 def places(value: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
