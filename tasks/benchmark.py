@@ -1,5 +1,6 @@
 """benchmark: every candidate measured in a process of its own: latency, memory, size, and the task's own accuracy."""
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,6 @@ def candidates(hardware: schema.Hardware) -> list[Candidate]:
     """
     asked = [Candidate.parse(name) for name in dict.fromkeys([REFERENCE, *hardware.candidates])]
     threads, batches, streams = (sorted(set(each)) for each in (hardware.threads, hardware.batches, hardware.streams or (0,)))
-    shapes = [{"threads": count, "batch": batch, "streams": each} for count in threads for batch in batches for each in streams]
     found: list[Candidate] = []
     for each in asked:
         if max(each.threads, each.batch) > 1 or each.streams:
@@ -78,7 +78,8 @@ def candidates(hardware: schema.Hardware) -> list[Candidate]:
         elif _is_reference(each):
             found.append(each._replace(threads=threads[0], batch=batches[0]))
         else:
-            found += [each._replace(**shape) for shape in shapes]
+            shapes = itertools.product(threads, batches, streams)
+            found += [each._replace(threads=count, batch=batch, streams=stream) for count, batch, stream in shapes]
     return list(dict.fromkeys(found))
 
 

@@ -22,16 +22,21 @@ def unchanged() -> Iterator[None]:
 
 
 def once(function: Callable[[Path], T]) -> Callable[[Path], T]:
-    """Asks a function once about a folder, in a block of `unchanged`; each time elsewhere."""
+    """Asks a function once about a folder, in a block of `unchanged`; each time elsewhere.
+
+    What is false is not kept, as all is that a format finds in a dataset of another one.
+    """
 
     @wraps(function)
     def ask(folder: Path) -> T:
         found = _FOUND.get()
         if found is None:
             return function(folder)
-        if (function, folder) not in found:
-            found[function, folder] = function(folder)
-        result: T = found[function, folder]
+        result: T | None = found.get((function, folder))
+        if result is None:
+            result = function(folder)
+            if result:
+                found[function, folder] = result
         return result
 
     return ask

@@ -46,6 +46,10 @@ class Layout:
     images: Names
     instances: Names
 
+    def __bool__(self) -> bool:
+        """Whether there are annotations."""
+        return bool(self.annotations)
+
     @cached_property
     def _shared(self) -> dict[str, str]:
         return {}

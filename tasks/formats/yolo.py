@@ -7,24 +7,27 @@ that has polygons is not written. An image without label is background where oth
 """
 
 import posixpath
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import yaml
 
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
-from tasks.formats import SPLIT_FOLDERS, Item, Reading, base, place
-from tasks.formats._yolo_data import MAX_CLASSES, NAME_FILES, Description, describe, parents
+from tasks.formats import SPLIT_FOLDERS, Item, Reading, place
+from tasks.formats._yolo_data import MAX_CLASSES, NAME_FILES, parents
 from tasks.formats._yolo_labels import BOM, TOLD, looks_like_labels, parse, to_lines
-from tasks.names import Names
-from tasks.once import once
+from tasks.formats._yolo_layout import Layout, label_name, label_names, look
+from tasks.lazy import Lazy
+from tasks.names import Index, Names, without_suffix
 from tasks.parallel import parallel
-from tasks.scan import Scan, is_image, walk
+from tasks.scan import Scan, Scans
 from tasks.table_builder import TableBuilder
 from tasks.tables import SPLITS
 
@@ -34,81 +37,58 @@ _LOOKS: Final = 20
 _MAX_LIST_BYTES: Final = 64 * 2**20
 _MAX_LINE: Final = 4096
 _MAX_PARTS: Final = 64  # folders of a path in a list
-_FOLDERS: Final = ("labels", "annotations")  # of labels; tools that write no images leave the name to people
+_SPLITS: Final = ("", *SPLITS)  # by the number that stands for one; the first is none
 _LISTS: Final = {"train.txt": "train", "val.txt": "val", "valid.txt": "val", "test.txt": "test"}
-
-
-class _Dataset(NamedTuple):
-    """What lies in a folder; names are relative to the top.
-
-    Attributes:
-        top: The folder that really holds the dataset.
-        prefix: Of names, so that they are relative to the root.
-        files: All files.
-        described: What data.yaml and the lists of names say.
-        labels: The label of each image, sorted by the image; empty where it has none.
-    """
-
-    top: Path
-    prefix: str
-    files: frozenset[str]
-    described: Description
-    labels: dict[str, str]
 
 
 def detect(root: Path) -> str | None:
     """None where `root` is of this format, otherwise the first requirement that it does not meet."""
-    top = base(root)
-    pictures, texts = Names(), set()
-    for name in walk(top, top):  # of a dataset in another format little is kept
-        if name.endswith(".txt"):
-            texts.add(name)
-        elif is_image(name):
-            pictures.append(name)
-    has_label = any(label for _, label in _labels_of(pictures, frozenset(texts)))
-    if not pictures:
+    layout = look(root)
+    if not layout.images:
         return "no folder with images"
-    chosen = _look(root).labels if has_label else dict.fromkeys(pictures[:1], "")
-    labels = [label for label in chosen.values() if label]
-    if not labels:
-        first = next(iter(chosen))
-        return f"{first}: no label {' or '.join(_label_names(first))}, and none for another image"
-    looks = [looks_like_labels(top / name) for name in labels[:_LOOKS]]
+    if not layout:
+        first = layout.images[0]
+        return f"{first}: no label {' or '.join(label_names(first))}, and none for another image"
+    labels = list(islice(filter(None, map(layout.label, range(len(layout.images)))), _LOOKS))
+    looks = [looks_like_labels(layout.top / name) for name in labels]
     if False in looks and True not in looks:
         return f"{labels[looks.index(False)]}: its first line is no `class x y width height` in numbers"
     return None
 
 
-def image_files(root: Path) -> list[str]:
+def image_files(root: Path) -> Names:
     """The image files, relative to `root`: those below a folder `images` or one that data.yaml names, else all."""
-    dataset = _look(root)
-    return [dataset.prefix + name for name in dataset.labels]
+    layout = look(root)
+    return Names(layout.prefix + name for name in layout.images) if layout.prefix else layout.images
 
 
 def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
     """Reads every label with its image; shares become pixels of the upright image."""
-    dataset = _look(root)
-    prefix, described = dataset.prefix, dataset.described
-    findings = [replace(item, file=item.file and prefix + item.file) for item in described.findings]
-    findings += [*_missing(dataset), *_orphans(dataset)]
-    splits, told = _splits(dataset)
+    dataset = _Dataset(look(root), scans)
+    layout = dataset.layout
+    findings = [replace(item, file=item.file and layout.prefix + item.file) for item in layout.described.findings]
+    findings += [*_missing(layout), *_orphans(layout)]
+    splits, told = _splits(layout)
     findings += told
-    accepted: list[str] = []
+    has_splits = any(splits)
+    accepted = array("i")
+    alike = set(Index(_Owners(layout)).shared())
     owners: dict[str, str] = {}
-    labelled = {posixpath.dirname(name) for name, label in dataset.labels.items() if label}
-    for name, label in dataset.labels.items():
-        scan = scans[prefix + name]
+    labelled = {posixpath.dirname(name) for row, name in enumerate(layout.images) if layout.label(row)}
+    for row, name in enumerate(layout.images):
+        scan = dataset.scan(row)
         if scan.code or posixpath.dirname(name) not in labelled:
             continue
-        first = owners.setdefault(label or _label_name(name), name)
+        first = owners.setdefault(layout.label(row) or label_name(name), name) if row in alike else name
         if first != name:
-            findings.append(finding("image.ambiguous", f"{prefix}{first}, {scan.path}", scan.path, image_id=scan.image_id))
+            got = f"{layout.prefix}{first}, {scan.path}"
+            findings.append(finding("image.ambiguous", got, scan.path, image_id=scan.image_id))
             continue
-        accepted.append(name)
-        if splits and name not in splits:
+        accepted.append(row)
+        if has_splits and not splits[row]:
             findings.append(finding("split.unlisted", "in no split", scan.path, image_id=scan.image_id))
     builder = TableBuilder()
-    classes, told = _fill(builder, root, dataset, accepted, splits, scans)
+    classes, told = _fill(builder, root, dataset, accepted, splits)
     return Reading(builder.tables(classes), [*findings, *told])
 
 
@@ -127,7 +107,7 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
         (root / folder).mkdir(parents=True, exist_ok=True)
     for item in items:
         name = posixpath.join("images", item.split, f"{item.name}{item.suffix}")
-        label = _label_name(name)
+        label = label_name(name)
         if label in lines:
             raise SightlineError(f"{name}: another image has the label {label}, expected one: rename one of them")
         lines[label] = to_lines(item)
@@ -146,103 +126,114 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
     (root / "data.yaml").write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-@once
-def _look(root: Path) -> _Dataset:
-    top = base(root)
-    files = frozenset(walk(top, top))
-    described = describe(top, files)
-    pictures = sorted(filter(is_image, files))
-    if not described.lists:
-        folders = described.folders
-        chosen = [
-            name for name in pictures if "/images/" in f"/{name}" or (folders and not folders.keys().isdisjoint(parents(name)))
-        ]
-        pictures = chosen or pictures
-    prefix = "" if top == root else f"{top.relative_to(root).as_posix()}/"
-    return _Dataset(top, prefix, files, described, dict(_labels_of(pictures, files)))
+class _Dataset:
+    """The images of a dataset, and what they are.
+
+    Attributes:
+        layout: Where they lie.
+    """
+
+    def __init__(self, layout: Layout, scans: Mapping[str, Scan]) -> None:
+        self.layout, self._scans = layout, scans
+
+    def scan(self, row: int) -> Scan:
+        """What an image is."""
+        path = self.layout.prefix + self.layout.images[row]
+        if isinstance(self._scans, Scans) and row < len(self._scans):  # as a rule in the same order
+            scan = self._scans.at(row)
+            if scan.path == path:
+                return scan
+        return self._scans[path]
 
 
-def _label_name(image: str) -> str:
-    """Where an image's label belongs: in `labels` for the last `images` of its path, or beside it."""
-    return _label_names(image)[0]
+class _Owners(Lazy[str]):
+    """Whose label each image's is, or would be."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def __len__(self) -> int:
+        return len(self._layout.images)
+
+    def at(self, row: int) -> str:
+        return self._layout.label(row) or label_name(self._layout.images[row])
 
 
-def _label_names(image: str) -> tuple[str, ...]:
-    """Where an image's label may be, the usual place first."""
-    folder, slash, file = image.rpartition("/")
-    return tuple(f"{each}{file[: file.rfind('.')]}.txt" for each in _label_folders(f"{folder}{slash}"))
+class _Jobs(Lazy[tuple[str, int, int]]):
+    """Labels to read, with the size of their images."""
+
+    def __init__(self, dataset: _Dataset, rows: "array[int]") -> None:
+        self._dataset, self._rows = dataset, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def at(self, row: int) -> tuple[str, int, int]:
+        layout, scan = self._dataset.layout, self._dataset.scan(self._rows[row])
+        return layout.prefix + layout.label(self._rows[row]), scan.width, scan.height
 
 
-def _label_folders(images: str) -> list[str]:
-    """Where the labels of a folder's images may be, the usual place first; folders have `/` at their ends, the top is empty."""
-    parted = f"/{images}".rsplit("/images/", 1)
-    return list(dict.fromkeys([*(f"/{each}/".join(parted)[1:] for each in _FOLDERS), images]))
-
-
-def _labels_of(images: Iterable[str], files: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Each image with its label, or the empty string."""
-    filled = {name[: name.rfind("/") + 1] for name in files if name.endswith(".txt")}
-    places: dict[str, list[str]] = {}
-    for image in images:
-        start, end = image.rfind("/") + 1, image.rfind(".")
-        folder = image[:start]
-        if folder not in places:
-            places[folder] = [each for each in _label_folders(folder) if each in filled]
-        candidates = (f"{each}{image[start:end]}.txt" for each in places[folder])
-        yield image, next((name for name in candidates if name in files), "")
-
-
-def _missing(dataset: _Dataset) -> Iterator[Finding]:
+def _missing(layout: Layout) -> Iterator[Finding]:
     """Images without label, by their folder: where no image has one, the labels were left behind."""
-    folders: dict[str, list[str]] = {}
-    for name in dataset.labels:
-        folders.setdefault(posixpath.dirname(name), []).append(name)
-    for folder, names in folders.items():
-        without = [name for name in names if not dataset.labels[name]]
-        if without:
-            got = f"{len(without)} of {len(names)} images without label, first {_label_name(without[0])}"
-            code = "yolo.label_missing" if len(without) < len(names) else "annotation.missing"
-            yield finding(code, got, dataset.prefix + (folder or without[0]))
+    counts: Counter[str] = Counter()
+    without: Counter[str] = Counter()
+    firsts: dict[str, str] = {}
+    for row, name in enumerate(layout.images):
+        folder = posixpath.dirname(name)
+        counts[folder] += 1
+        if not layout.label(row):
+            without[folder] += 1
+            firsts.setdefault(folder, name)
+    for folder, count in without.items():
+        got = f"{count} of {counts[folder]} images without label, first {label_name(firsts[folder])}"
+        code = "yolo.label_missing" if count < counts[folder] else "annotation.missing"
+        yield finding(code, got, layout.prefix + (folder or firsts[folder]))
 
 
-def _orphans(dataset: _Dataset) -> Iterator[Finding]:
+def _orphans(layout: Layout) -> Iterator[Finding]:
     """Labels without image; a text that is no label is none."""
-    folders = {posixpath.dirname(name) for name in dataset.labels}
-    lists = {name for name, _ in _lists(dataset)}
-    used = {posixpath.dirname(name) for name in dataset.labels.values()}
-    for name in sorted(dataset.files.difference(dataset.labels.values(), lists)):
+    folders = {posixpath.dirname(name) for name in layout.images}
+    used = {posixpath.dirname(layout.label(row)) for row in range(len(layout.images))}
+    is_taken = bytearray(len(layout.files.texts) + 1)  # -1 is none of them
+    for row in chain(layout.labels, (layout.files.text(name) for name, _ in _lists(layout))):
+        is_taken[row] = True
+    for row, name in enumerate(layout.files.texts):
+        if is_taken[row]:
+            continue
         folder, _, file = name.rpartition("/")
         in_labels = "/labels/" in f"/{name}" or ("/annotations/" in f"/{name}" and folder in used)
-        if name.endswith(".txt") and file not in NAME_FILES and (in_labels or folder in folders):
-            looks = looks_like_labels(dataset.top / name)
+        if file not in NAME_FILES and (in_labels or folder in folders):
+            looks = looks_like_labels(layout.top / name)
             if looks or (looks is None and in_labels):
-                yield finding("image.missing", "a label without image", dataset.prefix + name)
+                yield finding("image.missing", "a label without image", layout.prefix + name)
 
 
-def _lists(dataset: _Dataset) -> Sequence[tuple[str, str]]:
+def _lists(layout: Layout) -> Sequence[tuple[str, str]]:
     """The lists of images with their splits."""
-    if dataset.described.lists or dataset.described.folders:
-        return dataset.described.lists
-    used = set(dataset.labels.values())
-    return [(name, split) for name, split in _LISTS.items() if name in dataset.files and name not in used]
+    if layout.described.lists or layout.described.folders:
+        return layout.described.lists
+    rows = {name: layout.files.text(name) for name in _LISTS}
+    return [(name, split) for name, split in _LISTS.items() if rows[name] >= 0 and rows[name] not in layout.labels]
 
 
-def _splits(dataset: _Dataset) -> tuple[dict[str, str], list[Finding]]:
-    """The split of each image that has one: by a list, by the nearest folder of data.yaml, or by the folders' names."""
-    splits: dict[str, str] = {}
-    findings = [item for name, split in _lists(dataset) for item in _read_list(dataset, name, split, splits)]
-    for name in dataset.labels:
-        named = (dataset.described.folders.get(folder, "") for folder in parents(name))
-        usual = (SPLIT_FOLDERS.get(part.lower().rstrip("0123456789"), "") for part in name.split("/")[:-1])
-        split = splits.get(name) or next(filter(None, (*named, *usual)), "")
-        if split:
-            splits[name] = split
+def _splits(layout: Layout) -> tuple[bytearray, list[Finding]]:
+    """The place in `_SPLITS` of each image's split: by a list, by the nearest folder of data.yaml, or by the folders' names."""
+    splits = bytearray(len(layout.images))
+    findings = [item for name, split in _lists(layout) for item in _read_list(layout, name, split, splits)]
+    folders: dict[str, int] = {}
+    for row, name in enumerate(layout.images):
+        folder = posixpath.dirname(name)
+        if folder not in folders:
+            named = (layout.described.folders.get(each, "") for each in parents(name))
+            usual = (SPLIT_FOLDERS.get(part.lower().rstrip("0123456789"), "") for part in folder.split("/"))
+            folders[folder] = _SPLITS.index(next(filter(None, (*named, *usual)), ""))
+        splits[row] = splits[row] or folders[folder]
     return splits, findings
 
 
-def _read_list(dataset: _Dataset, name: str, split: str, splits: dict[str, str]) -> Iterator[Finding]:
+def _read_list(layout: Layout, name: str, split: str, splits: bytearray) -> Iterator[Finding]:
     """Adds what a list names to `splits`; its paths are compared, and begin anywhere above the dataset."""
-    path, where, unknown = dataset.top / name, dataset.prefix + name, 0
+    path, where, unknown = layout.top / name, layout.prefix + name, 0
     if path.stat().st_size > _MAX_LIST_BYTES:
         yield finding("split.unknown_image", f"a list of more than {_MAX_LIST_BYTES} bytes", where)
         return
@@ -251,48 +242,46 @@ def _read_list(dataset: _Dataset, name: str, split: str, splits: dict[str, str])
             entry = line.removeprefix(BOM)[:_MAX_LINE].decode("utf-8", "replace").strip().replace("\\", "/")
             parts = [part for part in entry.split("/") if part not in ("", ".", "..")][-_MAX_PARTS:]
             candidates = (posixpath.join(posixpath.dirname(name), *parts), *("/".join(parts[at:]) for at in range(len(parts))))
-            image = next((each for each in candidates if each in dataset.labels), None)
-            if image is None and parts:
+            row = next((row for each in candidates for row in layout.rows(each)), None)
+            if row is None and parts:
                 unknown += 1
                 if unknown <= TOLD:
                     yield finding("split.unknown_image", repr(entry[:200]), where, number)
-            elif image is not None and splits.setdefault(image, split) != split:
-                got = f"{image} in {splits[image]} and {split}"
-                yield finding("split.twice", got, where, number, dataset.prefix + image[: image.rfind(".")])
+            elif row is not None and splits[row] not in (0, _SPLITS.index(split)):
+                image = layout.images[row]
+                got = f"{image} in {_SPLITS[splits[row]]} and {split}"
+                yield finding("split.twice", got, where, number, layout.prefix + without_suffix(image))
+            elif row is not None:
+                splits[row] = _SPLITS.index(split)
     if unknown > TOLD:
         yield finding("split.unknown_image", f"{unknown - TOLD} more in this file", where)
 
 
 def _fill(
-    builder: TableBuilder, root: Path, dataset: _Dataset, accepted: Sequence[str], splits: Mapping[str, str],
-    scans: Mapping[str, Scan],
-) -> tuple[Sequence[str], list[Finding]]:  # fmt: skip
+    builder: TableBuilder, root: Path, dataset: _Dataset, accepted: "array[int]", splits: bytearray
+) -> tuple[Sequence[str], list[Finding]]:
     """Reads images and labels into `builder`; the classes in the order of their ids, and what is wrong with the labels.
 
     Args:
         builder: Has nothing.
         root: What names are relative to.
         dataset: What lies there.
-        accepted: Its images, each with a label of its own or none.
-        splits: The split of an image.
-        scans: Its images, by their names relative to the root.
+        accepted: The rows of its images, each with a label of its own or none.
+        splits: The place in `_SPLITS` of each image's split.
     """
-    names, prefix = dataset.described.names, dataset.prefix
-    work = partial(parse, root, len(names) or MAX_CLASSES, dataset.described.keypoints)
-    tasks: list[tuple[str, int, int]] = []
-    for name in accepted:
-        if dataset.labels[name]:
-            scan = scans[prefix + name]
-            tasks.append((prefix + dataset.labels[name], scan.width, scan.height))
+    layout = dataset.layout
+    names = layout.described.names
+    work = partial(parse, root, len(names) or MAX_CLASSES, layout.described.keypoints)
+    labelled = array("i", (row for row in accepted if layout.label(row)))
     findings: list[Finding] = []
     kinds: Counter[bool] = Counter()
     ids: set[int] = set()
     waiting = iter(accepted)
-    for label in parallel(work, tasks, "validate", "labels"):
+    for label in parallel(work, _Jobs(dataset, labelled), "validate", "labels"):
         image_id = ""
-        for name in waiting:  # those before it without label, and its own
-            image_id = builder.add_image(scans[prefix + name], splits.get(name, ""))
-            if dataset.labels[name]:
+        for row in waiting:  # those before it without label, and its own
+            image_id = builder.add_image(dataset.scan(row), _SPLITS[splits[row]])
+            if layout.label(row):
                 break
         for code, got, line, expected in label.problems:
             findings.append(finding(code, got, label.name, line, image_id, expected))
@@ -305,8 +294,8 @@ def _fill(
             ids.add(class_id)
             polygons = None if polygon is None else [polygon]
             builder.add_object(image_id, names[class_id] if names else str(class_id), box, label.name, line, polygons=polygons)
-    for name in waiting:
-        builder.add_image(scans[prefix + name], splits.get(name, ""))
+    for row in waiting:
+        builder.add_image(dataset.scan(row), _SPLITS[splits[row]])
     if len(kinds) > 1 and not any(item.code == "yolo.mixed" for item in findings):
         findings.append(finding("yolo.mixed", f"{kinds[False]} boxes and {kinds[True]} polygons"))
     return names or [str(number) for number in sorted(ids)], findings
