@@ -177,6 +177,7 @@ def main() -> None:
         check = [*sightline, "validate", "--report", str(report)]
         ultralytics = [sys.executable, "-c", ULTRALYTICS, str(work / "yolo")]
         convert = [*sightline, "convert", str(voc), str(out), "--to", "yolo"]
+        chain = [*convert, "--validate", "--report", str(report)]
         rows = {
             "floor: read and decode": measure([sys.executable, "-c", FLOOR, str(voc)], None, options.runs),
             "sightline validate, headers": measure([*check, "--headers", str(voc)], report, options.runs),
@@ -184,6 +185,9 @@ def main() -> None:
             "sightline validate, headers, YOLO": measure([*check, "--headers", str(work / "yolo")], report, options.runs),
             "sightline convert": measure(convert, out, options.runs),
             "sightline convert --link": measure([*convert, "--link"], out, options.runs),
+            "sightline convert --validate --headers": measure([*chain, "--headers"], out, options.runs),
+            "sightline convert --validate --headers --link": measure([*chain, "--headers", "--link"], out, options.runs),
+            "sightline convert --validate": measure(chain, out, options.runs),
             "ultralytics check, cold, YOLO": measure(ultralytics, None, options.runs),
             "datumaro import, validate, export": measure(
                 [options.peers, "-c", DATUMARO, str(voc), str(out)], out, options.runs
@@ -193,18 +197,15 @@ def main() -> None:
         if options.path:
             rows["stages validate and transform"] = measure(stages(voc, work), None, options.runs)
         count = len(list((voc / "JPEGImages").iterdir()))
-    ours_fast = rows["sightline validate, headers"] + rows["sightline convert"]
-    ours_whole = rows["sightline validate"] + rows["sightline convert"]
     datumaro = rows["datumaro import, validate, export"]
     print(f"{count} images, {len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}\n")
     print("| process, start to end | seconds | images/s |\n|---|---:|---:|")
     for label, seconds in rows.items():
         print(f"| {label} | {seconds:.2f} | {count / seconds:,.0f} |")
     print("\n| ratio | |\n|---|---:|")
-    print(f"| Datumaro's chain / validate (headers) + convert | {datumaro / ours_fast:.1f} |")
-    linked = rows["sightline validate, headers"] + rows["sightline convert --link"]
-    print(f"| Datumaro's chain / validate (headers) + convert --link | {datumaro / linked:.1f} |")
-    print(f"| Datumaro's chain / validate + convert | {datumaro / ours_whole:.1f} |")
+    for options_of in ("--headers", "--headers --link", ""):
+        label = f"convert --validate {options_of}".strip()
+        print(f"| Datumaro's chain / {label} | {datumaro / rows[f'sightline {label}']:.1f} |")
     print(
         f"| Ultralytics' check / validate (headers) of the same YOLO dataset | "
         f"{rows['ultralytics check, cold, YOLO'] / rows['sightline validate, headers, YOLO']:.1f} |"

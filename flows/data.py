@@ -1,6 +1,7 @@
 """The verbs of `sightline` that work on a dataset without the pipeline: validate, convert and diff."""
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 
 from sightline.errors import SightlineError
@@ -12,14 +13,13 @@ def validate(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="sightline validate", description=validate.__doc__)
     parser.add_argument("path", type=Path, help="a folder or a ZIP with images and annotations")
     _add_format(parser, "--format", "its format (default: found out)", default="auto")
-    parser.add_argument("--report", type=Path, default=Path("work/findings"), help="where the page goes (default: %(default)s)")
-    parser.add_argument("--headers", action="store_true", help="look at the headers of the images, and decode no pixel")
-    _add_origin(parser)
+    _add_check(parser)
     options = parser.parse_args(arguments)
     from tasks import dataset_check
 
     decode, origin = not options.headers, options.voc_origin
-    return dataset_check.run(options.path, options.format, options.report, decode=decode, voc_origin=origin)
+    with dataset_check.check(options.path, options.format, options.report, decode=decode, voc_origin=origin) as checked:
+        return 1 if checked.errors else 0
 
 
 def convert(arguments: list[str]) -> int:
@@ -31,13 +31,22 @@ def convert(arguments: list[str]) -> int:
     _add_format(parser, "--format", "the format to read (default: found out)", default="auto")
     parser.add_argument("--link", action="store_true", help="link to the images instead of copying them")
     parser.add_argument("--lossy", action="store_true", help="go on where the format cannot hold all that the dataset holds")
-    _add_origin(parser)
+    parser.add_argument("--validate", action="store_true", help="validate it first, and write it only where there is no error")
+    _add_check(parser)
     options = parser.parse_args(arguments)
     from tasks import convert as converter
+    from tasks import dataset_check
 
     if options.link and options.path.is_file():
         raise SightlineError(f"--link: {options.path} is a ZIP, expected a folder: leave --link out")
-    with converter.open_dataset(options.path, options.format, options.voc_origin) as opened:
+    with ExitStack() as stack:
+        given = options.path, options.format
+        if options.validate:
+            decode, origin = not options.headers, options.voc_origin
+            check = dataset_check.check(*given, options.report, decode=decode, voc_origin=origin)
+            opened = stack.enter_context(check).open()
+        else:
+            opened = stack.enter_context(converter.open_dataset(*given, options.voc_origin))
         count = converter.convert(opened, options.to, options.out, link=options.link, lossy=options.lossy)
         print(f"{options.out}: {count} images, {len(opened.tables.objects)} objects, {opened.format} to {options.to}")
     return 0
@@ -59,7 +68,10 @@ def diff(arguments: list[str]) -> int:
     return 0 if found.is_empty else 1
 
 
-def _add_origin(parser: argparse.ArgumentParser) -> None:
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    """What `validate` takes."""
+    parser.add_argument("--report", type=Path, default=Path("work/findings"), help="where the page goes (default: %(default)s)")
+    parser.add_argument("--headers", action="store_true", help="look at the headers of the images, and decode no pixel")
     text = "what the coordinates of VOC boxes count from (default: %(default)s, as in the kit)"
     parser.add_argument("--voc-origin", type=int, choices=(0, 1), default=1, help=text)
 

@@ -1,20 +1,55 @@
 """What is wrong with a dataset, for `sightline validate`, without the pipeline."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from sightline.contract import MAX_PIXELS
+from sightline.errors import AnswerIsNo
 from tasks import findings
-from tasks.convert import unpacked
+from tasks.convert import Opened, unpacked
 from tasks.findings_page import Source, write_page
+from tasks.table_builder import StoredTables
 from tasks.validate import look_at
 
 SHOWN: Final = 20
 """Findings that are printed; the page has them all."""
 
 
-def run(path: Path, name: str, report: Path, *, decode: bool = True, voc_origin: int = 1) -> int:
-    """Prints the worst findings, and writes all of them below `report`; returns 1 where there are errors, otherwise 0.
+@dataclass(frozen=True)
+class Checked:
+    """A dataset that was looked at.
+
+    Attributes:
+        root: Where its files are.
+        format: The name of its format.
+        stored: Its tables.
+        errors: How many there are.
+        page: Where they are told.
+    """
+
+    root: Path
+    format: str
+    stored: StoredTables
+    errors: int
+    page: Path
+
+    def open(self) -> Opened:
+        """The dataset in memory, to be written.
+
+        Raises:
+            AnswerIsNo: There are errors.
+        """
+        if self.errors:
+            raise AnswerIsNo(f"{self.errors} errors, nothing is written: mend them, {self.page} says how")
+        return Opened(self.root, self.root, self.format, self.stored.read(), [])
+
+
+@contextmanager
+def check(path: Path, name: str, report: Path, *, decode: bool = True, voc_origin: int = 1) -> Iterator[Checked]:
+    """Looks at a dataset, prints the worst findings, and writes all of them below `report`.
 
     Args:
         path: A folder or a ZIP.
@@ -26,17 +61,17 @@ def run(path: Path, name: str, report: Path, *, decode: bool = True, voc_origin:
     Raises:
         SightlineError: The dataset is not there, or of no known format.
     """
+    page = report / "findings.html"
     with unpacked(path) as root:
         name, tables, found = look_at(root, name, MAX_PIXELS, decode=decode, voc_origin=voc_origin)
         findings.write(found, report, ())
-        errors = findings.count(found)["error"]
-        write_page(found, report / "findings.html", (), Source(root, tables, MAX_PIXELS), stops=bool(errors))
-    for item in findings.ordered(found)[:SHOWN]:
-        print(f"{item.severity:<8} {item.code:<20} {item}")
-    if len(found) > SHOWN:
-        print(f"... and {len(found) - SHOWN} more")
-    images, objects, classes = tables.counts
-    counts = findings.count(found)
-    print(f"{path}: {name}, {images} images, {objects} objects, {classes} classes")
-    print(f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes: {report / 'findings.html'}")
-    return 1 if counts["error"] else 0
+        counts = findings.count(found)
+        write_page(found, page, (), Source(root, tables, MAX_PIXELS), stops=bool(counts["error"]))
+        for item in findings.ordered(found)[:SHOWN]:
+            print(f"{item.severity:<8} {item.code:<20} {item}")
+        if len(found) > SHOWN:
+            print(f"... and {len(found) - SHOWN} more")
+        images, objects, classes = tables.counts
+        print(f"{path}: {name}, {images} images, {objects} objects, {classes} classes")
+        print(f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes: {page}")
+        yield Checked(root, name, tables, counts["error"], page)

@@ -1,6 +1,7 @@
 """validate, convert and diff, as a user types them."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -75,6 +76,26 @@ def test_errors_are_not_converted(tmp_path: Path, capsys: pytest.CaptureFixture[
     (root / "JPEGImages/005.jpg").write_bytes(b"")
     assert sightline("convert", root, tmp_path / "out", "--to", "voc") == 2
     assert "1 errors, first: JPEGImages/005.jpg: 0 bytes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--headers"]])
+def test_a_dataset_is_validated_on_the_way(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc(tmp_path / "voc")
+    command = ["convert", root, tmp_path / "out", "--to", "yolo", "--validate", "--report", tmp_path / "report", *more]
+    assert sightline(*command) == 0
+    assert (tmp_path / "report" / "findings.html").is_file()
+    assert sightline("diff", root, tmp_path / "out") == 0
+    shutil.copy(root / "JPEGImages/000.jpg", root / "JPEGImages/copy.jpg")
+    shutil.copy(root / "Annotations/000.xml", root / "Annotations/copy.xml")
+    with (root / "ImageSets/Main/val.txt").open("a") as file:
+        file.write("copy\n")
+    shutil.rmtree(tmp_path / "out")
+    capsys.readouterr()
+    assert sightline(*command) == 1
+    printed = capsys.readouterr()
+    assert "split.leak" in printed.out
+    assert "errors, nothing is written: mend them" in printed.err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("link", [False, True])

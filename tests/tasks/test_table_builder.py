@@ -34,7 +34,8 @@ PEAK = """
 import sys
 from pathlib import Path
 from tasks import dataset_check
-assert dataset_check.run(Path(sys.argv[1]), "auto", Path(sys.argv[2])) == 0
+with dataset_check.check(Path(sys.argv[1]), "auto", Path(sys.argv[2])) as checked:
+    assert not checked.errors
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
