@@ -70,7 +70,13 @@ class Contender:
     @property
     def is_settled(self) -> bool:
         """Whether another window has nothing to add: its p99 is known as well as is asked for, or it cannot win."""
-        return self.is_measured and (not self.row["shipped"] or not self.is_stable or self._p99()[1] <= self.settings.p99_error)
+        return self.is_measured and (not self.row["shipped"] or not self.is_stable or self.p99_error <= self.settings.p99_error)
+
+    @property
+    def p99_error(self) -> float:
+        """The standard error of its p99, as a share of it."""
+        mean, error = trimmed_mean([window["p99_ms"] for window in self.counted])
+        return error / mean
 
     @property
     def counted(self) -> list[dict[str, Any]]:
@@ -88,12 +94,7 @@ class Contender:
         return -(-self.settings.samples // self.samples)
 
     def _stable_from(self) -> int | None:
-        return stable_from([_median(window) for window in self.windows])
-
-    def _p99(self) -> tuple[float, float]:
-        """Milliseconds, and the standard error as a share of it."""
-        mean, error = trimmed_mean([float(np.percentile(window["times_ms"], 99)) for window in self.counted])
-        return mean, error / mean
+        return stable_from([window["p50_ms"] for window in self.windows])
 
     def ask(self, command: str, *, limit_s: float | None = None, sessions: int = 1, **arguments: Any) -> dict[str, Any]:
         """The answer of its process; where that ends, the row says why, and the answer is empty."""
@@ -124,7 +125,7 @@ class Contender:
     def look(self) -> float:
         """The median of a few requests, milliseconds; infinite where there is none."""
         answer = self.ask("window", samples=SCREENED) if self.runs else {}
-        return _median(answer) if answer else float("inf")
+        return float(np.median(answer["times_ms"])) if answer else float("inf")
 
     def window(self) -> None:
         """Measures another window."""
@@ -135,7 +136,7 @@ class Contender:
         bare = self.ask("bare", samples=-(-self.samples // 10)) if answer else {}
         if bare:
             more = {"energy_j": None if joules is None else joules / self.samples / self.row["batch"]}
-            self.windows.append({**answer, "bare_ms": bare["times_ms"], **more, **gpu.read()})
+            self.windows.append({**answer, **_summary(answer["times_ms"]), "bare_ms": bare["times_ms"], **more, **gpu.read()})
 
     def memory_of_all_sessions(self) -> None:
         """The memory of as many sessions as a service has, each with a request in flight."""
@@ -187,23 +188,22 @@ class Contender:
     def _latency(self) -> dict[str, Any]:
         """What the windows say from where they are stable: trimmed means of each window's figure."""
         counted = self.counted
-        times, bare = ([np.asarray(window[key]) for window in counted] for key in ("times_ms", "bare_ms"))
         energy = [window["energy_j"] for window in counted]
         found = {
-            **{f"p{share}_ms": trimmed_mean([float(np.percentile(each, share)) for each in times])[0] for share in SHARES},
-            "bare_p50_ms": float(np.median(np.concatenate(bare))),
-            "throughput": 1000 * self.row["batch"] / trimmed_mean([float(each.mean()) for each in times])[0],
+            **{key: trimmed_mean([window[key] for window in counted])[0] for key in (f"p{share}_ms" for share in SHARES)},
+            "bare_p50_ms": float(np.median(np.concatenate([window["bare_ms"] for window in counted]))),
+            "throughput": 1000 * self.row["batch"] / trimmed_mean([window["mean_ms"] for window in counted])[0],
             "cpu_percent": float(np.mean([window["cpu_percent"] for window in counted])),
             "rss_mb": counted[-1]["rss_mb"],
             "energy_j": None if None in energy else float(np.mean(energy)),
             "gpu_percent": _mean(window["gpu_percent"] for window in counted),
             "vram_mb": counted[-1]["vram_mb"],
-            "samples": sum(map(len, times)),
+            "samples": sum(len(window["times_ms"]) for window in counted),
             "windows": len(self.windows),
             "is_stable": self.is_stable,
         }
-        error = self._p99()[1]
-        return {key: _rounded(value) for key, value in found.items()} | {"p99_error": round(error, 4) if error < 1 else None}
+        error = round(self.p99_error, 4) if self.p99_error < 1 else None
+        return {key: _rounded(value) for key, value in found.items()} | {"p99_error": error}
 
 
 def measure(contenders: Sequence[Contender], *, screen: bool) -> None:
@@ -249,7 +249,8 @@ def _take_turns(contenders: Sequence[Contender], progress: Progress) -> None:
         shift = turn % max(1, len(running))  # who comes first has no advantage of it
         for each in (*running[shift:], *running[:shift]):
             each.window()
-            progress.update(int(len(each.windows) <= each.fewest), each.row["candidate"])
+            note = f" p99 ±{each.p99_error:.1%}" if measured_at and each.runs else ""
+            progress.update(int(len(each.windows) <= each.fewest), each.row["candidate"] + note)
 
 
 def _running(contenders: Sequence[Contender]) -> list[Contender]:
@@ -300,8 +301,10 @@ class _Look(NamedTuple):
         return f"p50_ms {self.p50_ms:.3g}, {self.images_s:.3g} images/s, {self.images_s_thread:.3g} a thread"
 
 
-def _median(window: Mapping[str, Any]) -> float:
-    return float(np.median(window["times_ms"]))
+def _summary(times_ms: Sequence[float]) -> dict[str, float]:
+    """Percentiles and mean of a window, milliseconds."""
+    shares = zip(SHARES, np.percentile(times_ms, SHARES).tolist(), strict=True)
+    return {**{f"p{share}_ms": value for share, value in shares}, "mean_ms": float(np.mean(times_ms))}
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
