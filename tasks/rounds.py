@@ -1,6 +1,7 @@
 """Candidates measured side by side: in turns, window by window, so that a machine that drifts does so for all of them."""
 
 import itertools
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -10,19 +11,20 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from sightline.engines import Candidate
 from tasks import schema
 from tasks.energy import GpuWatch, Meter
 from tasks.isolation import Worker
 from tasks.measure import Job
 from tasks.progress import Progress
-from tasks.windows import stable_from, trimmed_mean
+from tasks.windows import AGREE, stable_from, trimmed_mean
 
 WINDOW: Final = 100
-"""Requests of a window at most; the 99th percentile of so many lies between the slowest two."""
-FEWEST: Final = 3
-"""Windows of a candidate."""
-UNSTABLE: Final = 10
-"""Windows of which no three in turn agree, after which a candidate is taken as it is."""
+"""Requests of a window at most."""
+PATIENCE: Final = 10
+"""Windows among which three in turn are to agree; a candidate of which none do is taken from its first one on."""
+BELIEVED: Final = 20
+"""Windows of which the error of a p99 is believed: of fewer it may be small by chance."""
 SCREENED: Final = 10
 """Requests of each of two short looks at a candidate's numbers of threads and batch sizes, before the best are measured."""
 LOOK_NOISE: Final = 0.05
@@ -47,6 +49,7 @@ class Contender:
     def __init__(self, row: dict[str, Any], job: Job, settings: schema.Benchmark, judged: int) -> None:
         self.row, self.job, self.settings, self.judged = row, job, settings, judged
         self.windows: list[dict[str, Any]] = []
+        self.start: int | None = None  # the first window of those that agree
         self.turns: defaultdict[str, list[float]] = defaultdict(list)
         self.worker: Worker | None = None
 
@@ -58,19 +61,18 @@ class Contender:
     @property
     def is_stable(self) -> bool:
         """Whether three of its windows in turn agreed."""
-        return self._stable_from() is not None
+        return self.start is not None
 
     @property
     def is_measured(self) -> bool:
-        """Whether it has as many requests as are asked for, or will never be stable."""
-        if not self.is_stable:
-            return len(self.windows) >= UNSTABLE
-        return len(self.counted) >= self.fewest
+        """Whether it has as many requests that count as are asked for."""
+        return (self.is_stable or len(self.windows) >= PATIENCE) and len(self.counted) >= self.fewest
 
     @property
     def is_settled(self) -> bool:
         """Whether another window has nothing to add: its p99 is known as well as is asked for, or it cannot win."""
-        return self.is_measured and (not self.row["shipped"] or not self.is_stable or self.p99_error <= self.settings.p99_error)
+        is_known = len(self.counted) >= BELIEVED and self.p99_error <= self.settings.p99_error
+        return self.is_measured and (is_known or not self.row["shipped"])
 
     @property
     def p99_error(self) -> float:
@@ -81,20 +83,17 @@ class Contender:
     @property
     def counted(self) -> list[dict[str, Any]]:
         """The windows from where they are stable; all of them where they are not."""
-        return self.windows[self._stable_from() or 0 :]
+        return self.windows[self.start or 0 :]
 
     @property
-    def samples(self) -> int:
+    def window_size(self) -> int:
         """Requests of a window."""
-        return min(WINDOW, -(-self.settings.samples // FEWEST))
+        return min(WINDOW, -(-self.settings.samples // AGREE))
 
     @property
     def fewest(self) -> int:
         """Windows that it has at least."""
-        return -(-self.settings.samples // self.samples)
-
-    def _stable_from(self) -> int | None:
-        return stable_from([window["p50_ms"] for window in self.windows])
+        return max(AGREE, -(-self.settings.samples // self.window_size))
 
     def ask(self, command: str, *, limit_s: float | None = None, sessions: int = 1, **arguments: Any) -> dict[str, Any]:
         """The answer of its process; where that ends, the row says why, and the answer is empty."""
@@ -131,12 +130,15 @@ class Contender:
         """Measures another window."""
         meter = Meter()
         with GpuWatch(self.worker.pid if self.worker else 0) as gpu:
-            answer = self.ask("window", samples=self.samples)
+            answer = self.ask("window", samples=self.window_size)
         joules = meter.read()
-        bare = self.ask("bare", samples=-(-self.samples // 10)) if answer else {}
+        bare = self.ask("bare", samples=-(-self.window_size // 10)) if answer else {}
         if bare:
-            more = {"energy_j": None if joules is None else joules / self.samples / self.row["batch"]}
-            self.windows.append({**answer, **_summary(answer["times_ms"]), "bare_ms": bare["times_ms"], **more, **gpu.read()})
+            more = {"energy_j": None if joules is None else joules / self.window_size / self.row["batch"], **gpu.read()}
+            usage = {key: answer[key] for key in ("cpu_percent", "rss_mb")}
+            self.windows.append({**usage, **_summary(answer["times_ms"]), "bare_ms": bare["times_ms"], **more})
+            if self.start is None and len(self.windows) <= PATIENCE:
+                self.start = stable_from([window["p50_ms"] for window in self.windows])
 
     def memory_of_all_sessions(self) -> None:
         """The memory of as many sessions as a service has, each with a request in flight."""
@@ -149,7 +151,7 @@ class Contender:
 
     def accuracy(self) -> None:
         """The task's metrics; a detector's `precision` is not the precision of its arithmetic."""
-        share = max(1.0, self.judged / self.samples)
+        share = max(1.0, self.judged / self.window_size)
         limit_s, sessions = share * self.settings.timeout_s, self.row["streams"]  # whose memory may not be given back yet
         if answer := self.ask("accuracy", limit_s=limit_s, sessions=sessions):
             metrics = answer["metrics"].items()
@@ -197,12 +199,12 @@ class Contender:
             "rss_mb": counted[-1]["rss_mb"],
             "energy_j": None if None in energy else float(np.mean(energy)),
             "gpu_percent": _mean(window["gpu_percent"] for window in counted),
-            "vram_mb": counted[-1]["vram_mb"],
-            "samples": sum(len(window["times_ms"]) for window in counted),
+            "vram_mb": max((window["vram_mb"] for window in counted if window["vram_mb"] is not None), default=None),
+            "samples": sum(window["samples"] for window in counted),
             "windows": len(self.windows),
             "is_stable": self.is_stable,
         }
-        error = round(self.p99_error, 4) if self.p99_error < 1 else None
+        error = round(self.p99_error, 4) if math.isfinite(self.p99_error) else None
         return {key: _rounded(value) for key, value in found.items()} | {"p99_error": error}
 
 
@@ -258,13 +260,14 @@ def _running(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def _screen(contenders: Sequence[Contender]) -> None:
-    """Leaves of each engine and precision the numbers of threads and batch sizes that are best at something at two short looks.
+    """Leaves of each engine, precision and number of streams the threads and batch sizes that are best at something at a look.
 
     Best at one of: the median, images/s, and images/s of each thread, which is what a machine with all its cores busy gives.
     """
-    groups: defaultdict[tuple[str, str], list[Contender]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str, int], list[Contender]] = defaultdict(list)
     for each in _running(contenders):
-        groups[each.row["engine"], each.row["precision"]].append(each)
+        candidate = Candidate.parse(each.row["candidate"])  # a look sees nothing of streams
+        groups[candidate.engine, candidate.precision, candidate.streams].append(each)
     for group in groups.values():
         if len(group) < 2:
             continue
@@ -302,9 +305,13 @@ class _Look(NamedTuple):
 
 
 def _summary(times_ms: Sequence[float]) -> dict[str, float]:
-    """Percentiles and mean of a window, milliseconds."""
-    shares = zip(SHARES, np.percentile(times_ms, SHARES).tolist(), strict=True)
-    return {**{f"p{share}_ms": value for share, value in shares}, "mean_ms": float(np.mean(times_ms))}
+    """Percentiles and mean of a window, milliseconds, and its number of requests.
+
+    Percentiles are by mean ranks (Weibull's), which in the mean of many windows are those of all requests: with 100 requests
+    nearly the slowest one for p99, where NumPy's default, the second slowest, would be a p98.
+    """
+    shares = zip(SHARES, np.percentile(times_ms, SHARES, method="weibull").tolist(), strict=True)
+    return {**{f"p{share}_ms": value for share, value in shares}, "mean_ms": float(np.mean(times_ms)), "samples": len(times_ms)}
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

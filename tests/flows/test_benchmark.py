@@ -194,6 +194,7 @@ def test_a_model_of_ones_own_is_measured_and_chosen_from(tmp_path: Path, capfd: 
     arguments = [str(tmp_path / "exported" / "model.onnx"), "--data", str(tmp_path / "data")]
     small = [
         "benchmark.samples=9",
+        "benchmark.settle_s=0",
         "validate.on_error=quarantine",
         "hardware.candidates=[onnxruntime-cpu-fp32]",
     ]
