@@ -13,7 +13,7 @@ def validate(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="sightline validate", description=validate.__doc__)
     parser.add_argument("path", type=Path, help="a folder or a ZIP with images and annotations")
     _add_format(parser, "--format", "its format (default: found out)", default="auto")
-    _add_check(parser)
+    _add_check(parser, report="work/findings")
     options = parser.parse_args(arguments)
     from tasks import dataset_check
 
@@ -32,8 +32,10 @@ def convert(arguments: list[str]) -> int:
     parser.add_argument("--link", action="store_true", help="link to the images instead of copying them")
     parser.add_argument("--lossy", action="store_true", help="go on where the format cannot hold all that the dataset holds")
     parser.add_argument("--validate", action="store_true", help="validate it first, and write it only where there is no error")
-    _add_check(parser)
+    _add_check(parser, report=None)
     options = parser.parse_args(arguments)
+    if not options.validate and (options.report or options.headers):
+        parser.error("--report and --headers are of --validate: add it, or leave them out")
     from tasks import convert as converter
     from tasks import dataset_check
 
@@ -42,8 +44,9 @@ def convert(arguments: list[str]) -> int:
     with ExitStack() as stack:
         given = options.path, options.format
         if options.validate:
-            decode, origin = not options.headers, options.voc_origin
-            check = dataset_check.check(*given, options.report, decode=decode, voc_origin=origin)
+            converter.check_free(options.out)
+            report, decode, origin = options.report or Path("work/findings"), not options.headers, options.voc_origin
+            check = dataset_check.check(*given, report, decode=decode, voc_origin=origin)
             opened = stack.enter_context(check).open()
         else:
             opened = stack.enter_context(converter.open_dataset(*given, options.voc_origin))
@@ -68,9 +71,10 @@ def diff(arguments: list[str]) -> int:
     return 0 if found.is_empty else 1
 
 
-def _add_check(parser: argparse.ArgumentParser) -> None:
+def _add_check(parser: argparse.ArgumentParser, report: str | None) -> None:
     """What `validate` takes."""
-    parser.add_argument("--report", type=Path, default=Path("work/findings"), help="where the page goes (default: %(default)s)")
+    default = Path(report) if report else None
+    parser.add_argument("--report", type=Path, default=default, help="where the page goes (default: work/findings)")
     parser.add_argument("--headers", action="store_true", help="look at the headers of the images, and decode no pixel")
     text = "what the coordinates of VOC boxes count from (default: %(default)s, as in the kit)"
     parser.add_argument("--voc-origin", type=int, choices=(0, 1), default=1, help=text)

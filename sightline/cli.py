@@ -89,7 +89,11 @@ def serve(arguments: list[str]) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="written by the stage package, e.g. dist/service")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
-    parser.add_argument("--workers", type=_positive, help="inferences at a time (default: what keeps all cores busy)")
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        help="inferences at a time (default: the candidate's streams)",
+    )
     parser.add_argument("--queue", type=_positive, default=128, help="requests that may wait (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:

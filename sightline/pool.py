@@ -1,4 +1,4 @@
-"""A bounded first-in, first-out queue and its workers: one inference thread a core, each with a predictor of its own."""
+"""A bounded first-in, first-out queue and its workers: a thread for each session, each with a predictor of its own."""
 
 import contextlib
 import os

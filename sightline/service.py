@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sightline.allocator import keep_freed_memory
 from sightline.errors import SightlineError
 from sightline.pool import Answer, Pool, QueueFullError, sessions
 from sightline.predictor import Predictor, read_manifest
@@ -170,12 +171,13 @@ def run(folder: Path, host: str, port: int, workers: int | None, queue: int) -> 
         folder: What `package` wrote.
         host: The address to listen on.
         port: 0 takes a free one.
-        workers: Inferences at a time; None: as many as keep all cores busy with the candidate's threads.
+        workers: Inferences at a time; None: the streams of the candidate.
         queue: Requests that may wait.
 
     Raises:
         SightlineError: The folder holds no package that runs here, or the address is taken.
     """
+    keep_freed_memory()
     manifest = read_manifest(folder)
     first = Predictor(folder)
     workers = workers or sessions(first.engine)

@@ -13,7 +13,7 @@ from sightline.contract import Precision
 from sightline.engines import Candidate
 from sightline.errors import SightlineError
 from tasks import variants
-from tasks.schema import Choice, Model, Params, Tracking, Train
+from tasks.schema import MAX_BATCH, MAX_STREAMS, Choice, Model, Params, Tracking, Train
 
 PLACE: Final = ("device", "devices", "channels_last", "compile")
 """Of a recipe, what says where and how it computes: no hyperparameters."""
@@ -87,8 +87,13 @@ def _unknown_variants(params: Params) -> Iterator[str]:
     engines = [name.replace("_", "-") for folder in ("engines", "../sightline/engines") for name in variants.names(folder)]
     valid = sorted(f"{engine}-{precision}" for engine in engines for precision in get_args(Precision))
     for candidate in params.hardware.candidates:
-        plain = Candidate.parse(candidate)._replace(threads=1, batch=1, streams=0)
-        yield from _one_of("hardware.candidates", str(plain), valid)
+        parsed = Candidate.parse(candidate)
+        plain = str(parsed._replace(threads=1, batch=1, streams=0))
+        if plain not in valid:
+            yield from _one_of("hardware.candidates", candidate, valid)
+        elif str(parsed) != candidate or parsed.batch > MAX_BATCH or parsed.streams > MAX_STREAMS:
+            numbers = f"-t2 or more threads, -b2 to -b{MAX_BATCH} images, -s1 to -s{MAX_STREAMS} streams"
+            yield f"hardware.candidates: got {candidate}, expected {plain} and then {numbers}, in this order"
 
 
 def _missing_trackers(tracking: Tracking) -> Iterator[str]:

@@ -104,8 +104,7 @@ def convert(opened: Opened, name: str, out: Path, *, link: bool = False, lossy: 
     Raises:
         SightlineError: There is something in `out`, an error in the dataset, or a loss that was not allowed.
     """
-    if out.exists() and (not out.is_dir() or any(path.name != WORK for path in out.iterdir())):
-        raise SightlineError(f"{out}: not empty, expected a new folder: name another")
+    check_free(out)
     errors = sorted(item for item in (*opened.findings, *box_errors(opened.tables)) if item.severity == "error")
     if errors:
         raise SightlineError(f"{len(errors)} errors, first: {errors[0]}: run `sightline validate`, and mend them")
@@ -128,6 +127,16 @@ def convert(opened: Opened, name: str, out: Path, *, link: bool = False, lossy: 
     with _at_once(out) as folder:
         module.write(items, folder, tuple(classes.loc[~classes["ignore"].astype(bool), "name"]))
     return len(tables.images)
+
+
+def check_free(out: Path) -> None:
+    """Refuses a folder with something in it.
+
+    Raises:
+        SightlineError: `out` is one, or a file.
+    """
+    if out.exists() and (not out.is_dir() or any(path.name != WORK for path in out.iterdir())):
+        raise SightlineError(f"{out}: not empty, expected a new folder: name another")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, for `sightline validate`, without the pipeline."""
+"""What is wrong with a dataset, for `sightline validate` and `convert --validate`, without the pipeline."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from sightline.contract import MAX_PIXELS
-from sightline.errors import AnswerIsNo
+from sightline.errors import AnswerIsNo, SightlineError
 from tasks import findings
 from tasks.convert import Opened, unpacked
 from tasks.findings_page import Source, write_page
@@ -59,10 +59,13 @@ def check(path: Path, name: str, report: Path, *, decode: bool = True, voc_origi
         voc_origin: What the coordinates of VOC boxes count from, 1 or 0.
 
     Raises:
-        SightlineError: The dataset is not there, or of no known format.
+        SightlineError: The dataset is not there, of no known format, or one that `transform` wrote.
     """
     page = report / "findings.html"
     with unpacked(path) as root:
+        if (root / "images.parquet").is_file():
+            expected = "expected its source: it was validated before, so leave --validate out to convert it"
+            raise SightlineError(f"{path}: got a dataset that transform wrote, {expected}")
         name, tables, found = look_at(root, name, MAX_PIXELS, decode=decode, voc_origin=voc_origin)
         findings.write(found, report, ())
         counts = findings.count(found)

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.allocator import keep_freed_memory
 from sightline.engines import Candidate
 from sightline.errors import NotAvailableError, SightlineError
 from sightline.pool import sessions
@@ -216,6 +217,7 @@ def peak_rss_mb() -> float:
 
 def main() -> None:
     """Answers commands, `{"do": NAME, ...}`: `load` with a `Job`, then the methods of `Bench` by their names and arguments."""
+    keep_freed_memory()  # as the service does
     loaded: list[Bench] = []
 
     def answer(command: dict[str, Any]) -> dict[str, Any]:

@@ -307,8 +307,8 @@ class _Look(NamedTuple):
 def _summary(times_ms: Sequence[float]) -> dict[str, float]:
     """Percentiles and mean of a window, milliseconds, and its number of requests.
 
-    Percentiles are by mean ranks (Weibull's), which in the mean of many windows are those of all requests: with 100 requests
-    nearly the slowest one for p99, where NumPy's default, the second slowest, would be a p98.
+    Percentiles are by mean ranks (type 6 of Hyndman and Fan, Sample quantiles in statistical packages, 1996): p99 of 100
+    requests is nearly the slowest one. The second slowest, which NumPy's default takes, would be a p98.
     """
     shares = zip(SHARES, np.percentile(times_ms, SHARES, method="weibull").tolist(), strict=True)
     return {**{f"p{share}_ms": value for share, value in shares}, "mean_ms": float(np.mean(times_ms)), "samples": len(times_ms)}

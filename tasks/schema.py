@@ -21,6 +21,10 @@ SectionT = TypeVar("SectionT", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 """A registered name: it becomes part of a module's or a file's name, never code."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+MAX_BATCH: Final = 64
+"""Images of one inference."""
+MAX_STREAMS: Final = 256
+"""Sessions of a service."""
 PUBLISHED_NAME: Final = r"\w+_Weights\.\w+|yolo[\w-]+\.pt"
 """How torchvision and Ultralytics call weights: `ResNet18_Weights.IMAGENET1K_V1`, `yolov8n.pt`; see `tasks.published`."""
 
@@ -268,7 +272,7 @@ class Benchmark(Section):
     p99_error: float = Field(gt=0)
     settle_s: float = Field(ge=0)
     warmup: int = Field(ge=0)
-    batches: tuple[Annotated[int, Field(ge=1, le=64)], ...]
+    batches: tuple[Annotated[int, Field(ge=1, le=MAX_BATCH)], ...]
     screen: bool
     timeout_s: float = Field(gt=0)
     memory_mb: float = Field(gt=0)
@@ -311,8 +315,8 @@ class Hardware(Section):
     """Where the service is measured: conf/hardware, which also says where and how `train` computes."""
 
     threads: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
-    batches: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1)
-    streams: tuple[Annotated[int, Field(ge=1, le=256)], ...]
+    batches: tuple[Annotated[int, Field(ge=1, le=MAX_BATCH)], ...] = Field(min_length=1)
+    streams: tuple[Annotated[int, Field(ge=1, le=MAX_STREAMS)], ...]
     machine: str
     price_per_hour: float | None = Field(ge=0)
     candidates: tuple[Name, ...]

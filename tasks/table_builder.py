@@ -82,18 +82,13 @@ class TableBuilder:
         self._images: list[tuple[object, ...]] = []
         self._objects: list[tuple[object, ...]] = []
         self._codes: dict[str, int] = {}
-        self._last = ""
         self._count = self._object_count = 0
-        self._numbers: dict[str, int] | None = None
 
     def add_image(self, scan: Scan, split: str = "", mask: str = "", image_id: str = "") -> str:
         """Adds an image; returns its image_id, which no other may have: names are not kept here, so who reads sees to that."""
         image_id = image_id or scan.image_id
-        if self._numbers is not None:
-            self._numbers[image_id] = self._count
         size = (scan.width, scan.height, scan.orientation)
         self._images.append((image_id, "raw", scan.path, *size, split, scan.digest, "", mask or None))
-        self._last = image_id
         self._count += 1
         if self._count % _ROWS == 0:
             self._pack_images()
@@ -106,10 +101,9 @@ class TableBuilder:
     ) -> None:  # fmt: skip
         """Adds an object of the class `label` to an image that was added; NaN in the box where it is the whole image's class.
 
-        `number` is how many images were added before its own; who does not give it had best added the image last.
+        `number` is how many images were added before its own; if not given, it is the last one's.
         """
-        if number is None:
-            number = self._count - 1 if image_id == self._last else self._number(image_id)
+        number = self._count - 1 if number is None else number
         code = self._codes.setdefault(label, len(self._codes))
         flags = (iscrowd, difficult, truncated)
         self._objects.append((image_id, code, *box, polygons or None, rle or None, *flags, file, line, number))
@@ -132,15 +126,6 @@ class TableBuilder:
         labels = np.array([ids[name] for name in self._codes], np.int32)
         counts = (self._count, self._object_count, len(ids))
         return StoredTables(_classes(ids, set(ignore)), counts, self._file, labels, splits or {})
-
-    def _number(self, image_id: str) -> int:
-        """Of an image that is not the last one; who adds all images first needs the numbers of all."""
-        if self._numbers is None:
-            self._pack_images()
-            stored = self._file.read("images", range(_chunks(self._count)))
-            names = (name for batch in stored for name in batch.column("image_id").to_pylist())
-            self._numbers = {name: number for number, name in enumerate(names)}
-        return self._numbers[image_id]
 
     def _pack_images(self) -> None:
         if self._images:

@@ -1,8 +1,8 @@
 """Engines that run a model folder, one file a library and provider, found by name.
 
 A candidate is `<engine>-<precision>`, then `-t<threads>` where an inference has more threads than one, `-b<batch>` where it
-takes up to so many images that wait, and `-s<streams>` where a service has so many sessions, not as many as the cores have room
-for: `onnxruntime-cpu-int8-t2` is `engines/onnxruntime_cpu.py` on the folder's INT8 file, with two threads. Each module has a
+takes up to so many images that wait, and `-s<streams>` where a service has so many sessions, not as many as keep the machine
+busy: `onnxruntime-cpu-int8-t2` is `engines/onnxruntime_cpu.py` on the folder's INT8 file, with two threads. Each module has a
 class `Engine`.
 """
 
@@ -30,7 +30,7 @@ class Candidate(NamedTuple):
         precision: Which of a model folder's files it runs.
         threads: Threads of one inference.
         batch: The most images of one inference.
-        streams: Sessions of a service; 0 is as many as the cores have room for.
+        streams: Sessions of a service; 0 is as many as keep the machine busy.
     """
 
     engine: str
@@ -42,7 +42,7 @@ class Candidate(NamedTuple):
     @classmethod
     def parse(cls, name: str) -> "Candidate":
         """Takes a name apart."""
-        found = re.fullmatch(r"(.*?)(?:-t([1-9][0-9]*))?(?:-b([1-9][0-9]*))?(?:-s([1-9][0-9]*))?", name, re.DOTALL)
+        found = re.fullmatch(r"(.*?)(?:-t([1-9][0-9]{0,3}))?(?:-b([1-9][0-9]{0,3}))?(?:-s([1-9][0-9]{0,3}))?", name, re.DOTALL)
         head, threads, batch, streams = found.groups()  # type: ignore[union-attr]
         engine, _, precision = head.rpartition("-")
         return cls(engine, precision, int(threads or 1), int(batch or 1), int(streams or 0))
@@ -66,7 +66,7 @@ class BaseEngine(ABC):
         precision: Which of its files to run.
         threads: Threads of one inference; 1 lets several engines share a machine.
         batch: The most images of an inference that it is to be quick with.
-        streams: Sessions that a service is to have; 0 is as many as the cores have room for.
+        streams: Sessions that a service is to have; 0 is as many as keep the machine busy.
 
     Raises:
         SightlineError: The precision has no file, or the engine did not get what it was asked for (never a silent fallback).

@@ -1,6 +1,6 @@
 """A strict reader of JSON that nobody vouches for: bounded in size and depth, with keys that stand twice and NaN told.
 
-A file is read twice, a part at a time: first all of it is checked, then the entries of its long lists are asked for.
+A file is read a part at a time: first all of it is checked, then the entries of its long lists are asked for.
 """
 
 import codecs
@@ -8,9 +8,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,21 @@ class Repeated(dict[str, object]):
     """An object in which a key stood twice; the last value is kept."""
 
 
+class Seen(NamedTuple):
+    """What was seen of something: the first and the last of it, and how often."""
+
+    first: str = ""
+    last: str = ""
+    total: int = 0
+
+    def add(self, name: str) -> "Seen":
+        """With another one."""
+        return Seen(self.first if self.total else name, name, self.total + 1)
+
+
+NOTHING: Final = Seen()
+
+
 class Entries:
     """The entries of a long list, read from the file each time.
 
@@ -58,9 +73,13 @@ class Entries:
         try:
             with self._path.open("rb") as file:
                 yield from _Text(file, Document(), self._start, self._line).entries()
-        except (_MalformedError, ValueError):
-            expected = "expected what it held a moment ago: let nothing write there meanwhile"
-            raise SightlineError(f"{self._path}: got other content, {expected}") from None
+        except (_MalformedError, ValueError, OSError):
+            raise changed(self._path) from None
+
+
+def changed(path: Path) -> SightlineError:
+    """A file is not the one that was checked."""
+    return SightlineError(f"{path}: got other content, expected what it held a moment ago: let nothing write there meanwhile")
 
 
 @dataclass
@@ -75,8 +94,8 @@ class Document:
     """
 
     value: object = None
-    repeated: list[str] = field(default_factory=list)
-    constants: list[str] = field(default_factory=list)
+    repeated: Seen = NOTHING
+    constants: Seen = NOTHING
 
     def make_object(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
         """Makes an object of its keys and values."""
@@ -84,12 +103,12 @@ class Document:
         if len(made) == len(pairs):
             return made
         counts = Counter(key for key, _ in pairs)
-        self.repeated.append(next(key for key, count in counts.items() if count > 1))
+        self.repeated = self.repeated.add(next(key for key, count in counts.items() if count > 1))
         return Repeated(made)
 
     def make_number(self, name: str) -> float:
         """Makes a number of NaN, Infinity or -Infinity."""
-        self.constants.append(name)
+        self.constants = self.constants.add(name)
         return float(name)
 
 
@@ -114,7 +133,8 @@ class _Text:
     def __init__(self, file: BinaryIO, document: Document, start: int = 0, line: int = 1) -> None:
         file.seek(start)
         decoder = json.JSONDecoder(object_pairs_hook=document.make_object, parse_constant=document.make_number)
-        self._file, self._decode, self._bytes, self._line = file, decoder.raw_decode, start, line
+        self._file, self._document, self._decode = file, document, decoder.raw_decode
+        self._bytes, self._line = start, line
         self._decoder = codecs.getincrementaldecoder("utf-8" if start else "utf-8-sig")()
         self._text, self._at, self._is_whole = "", 0, False
 
@@ -135,6 +155,7 @@ class _Text:
     def value(self) -> object:
         """The next value."""
         self.peek()
+        seen = self._document.repeated, self._document.constants
         while True:
             try:
                 value, end = self._decode(self._text, self._at)
@@ -146,6 +167,7 @@ class _Text:
                 if end < len(self._text) - _TOKEN or self._is_whole:  # a number may go on
                     self._at = end
                     return value
+            self._document.repeated, self._document.constants = seen  # it will be made again
             self._more()
 
     def members(self) -> Iterator[str]:
@@ -247,6 +269,10 @@ def _members(
             for entry in text.entries():
                 note(key, entry)
             yield key, Entries(path, *place)
+        elif text.peek() == "[":
+            for _ in text.entries():
+                pass
+            yield key, None
         else:
             value = text.value()
             yield key, value if key in lists else None
@@ -255,9 +281,11 @@ def _members(
 def nesting(file: BinaryIO) -> int:
     """How deep brackets nest in JSON, at least up to where it is malformed; those in strings are not counted."""
     deepest = depth = quotes = 0
+    rest = b""
     while data := file.read(_PART):
-        while data.endswith(b"\\") and (more := file.read(1)):  # what it escapes
-            data += more
+        data = rest + data
+        rest = b"\\" * ((len(data) - len(data.rstrip(b"\\"))) % 2)  # what it escapes comes next
+        data = data[: len(data) - len(rest)]
         if b"\\" in data:
             data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
         marks = np.frombuffer(data.translate(None, _OTHERS), np.uint8)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from tasks.findings import Finding, finding
 from tasks.formats import Reading
 from tasks.formats._coco_ids import Id, Ids, is_id
-from tasks.formats._coco_json import Document, Entries, Repeated, load
+from tasks.formats._coco_json import Document, Entries, Repeated, changed, load
 from tasks.formats._coco_shapes import BadShapeError, short, to_box, to_shape
 from tasks.names import Index, without_suffix
 from tasks.scan import Scan, Scans
@@ -77,7 +77,9 @@ class Reader:
                 self._tell("annotation.missing", "in no COCO file's images", scan.path, scan.image_id)
         unused = [name for name in self._order if name not in self._used]
         if unused:
-            self._tell("coco.category_unused", ", ".join(map(repr, unused[:10])) + (", ..." if len(unused) > 10 else ""))
+            self._tell(
+                "coco.category_unused", ", ".join(map(repr, unused[:_FIRST])) + (", ..." if len(unused) > _FIRST else "")
+            )
         classes = [name for name in self._order if name in self._used or name not in self._groups]
         return Reading(self._builder.tables(sorted(classes, key=lambda name: self._order[name][1:])), self._findings)
 
@@ -101,13 +103,13 @@ class Reader:
             self._read_annotations(lists["annotations"], source, pictures, names)
             repeated = ids["annotations"].repeated()
             if repeated:
-                got = f"{len(repeated)} annotation ids more than once, first {short(next(iter(repeated)))}"
+                got = f"{len(repeated)} annotation ids more than once, e.g. {short(next(iter(repeated)))}"
                 self._tell("coco.annotation_id", got, source.name)
-        if document.constants:
-            self._tell("json.not_finite", f"{document.constants[0]}, {len(document.constants)} in all", source.name)
-        elsewhere = len(document.repeated) - sum(item.code == "json.duplicate_key" for item in self._findings[told:])
+        if document.constants.total:
+            self._tell("json.not_finite", f"{document.constants.first}, {document.constants.total} in all", source.name)
+        elsewhere = document.repeated.total - sum(item.code == "json.duplicate_key" for item in self._findings[told:])
         if elsewhere > 0:
-            got = f"{short(document.repeated[0])} twice, {elsewhere} objects in all"
+            got = f"{short(document.repeated.first)} twice, {elsewhere} objects in all"
             self._tell("json.duplicate_key", got, source.name)
 
     def _lists(self, document: Document, source: Source) -> dict[str, Entries] | None:
@@ -117,7 +119,7 @@ class Reader:
             self._tell("coco.type", short(value), source.name, expected=f"an object with {', '.join(PARTS)}")
             return None
         if isinstance(value, Repeated):
-            self._tell("json.duplicate_key", f"{short(document.repeated[-1])} twice at the top", source.name)
+            self._tell("json.duplicate_key", f"{short(document.repeated.last)} twice at the top", source.name)
             return None
         wrong = [part for part in PARTS if not isinstance(value.get(part), Entries)]
         for part in wrong:
@@ -195,6 +197,8 @@ class Reader:
                     self._image_ids.add(scan.image_id)
                 self._check_size(entry, scan, source, where)
                 rows[-1] = row
+        if len(rows) != len(ids):
+            raise changed(source.path)
         return _Pictures(ids, rows)
 
     def _find(self, entry: dict[str, object], source: Source, where: str) -> int | None:

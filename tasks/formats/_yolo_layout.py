@@ -40,7 +40,9 @@ class Files(Collection[str]):
             yield from names
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (self.text(name) != _NONE or name in self._others or name in self.images)
+        if not isinstance(name, str):
+            return False
+        return self.text(name) != _NONE if name.endswith(".txt") else name in self._others or name in self.images
 
     def text(self, name: str) -> int:
         """The row of a text, or -1."""

@@ -98,6 +98,29 @@ def test_a_dataset_is_validated_on_the_way(more: list[str], tmp_path: Path, caps
     assert not (tmp_path / "out").exists()
 
 
+def test_what_validate_takes_is_refused_without_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc(tmp_path / "voc")
+    for more in (["--headers"], ["--report", tmp_path / "report"]):
+        assert sightline("convert", root, tmp_path / "out", "--to", "yolo", *more) == 2
+        assert "--report and --headers are of --validate" in capsys.readouterr().err
+
+
+def test_nothing_is_validated_that_could_not_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc(tmp_path / "voc")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").touch()
+    command = ["convert", root, tmp_path / "out", "--to", "yolo", "--validate", "--report", tmp_path / "report"]
+    assert sightline(*command) == 2
+    assert "not empty, expected a new folder" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+
+
+def test_the_pipelines_own_dataset_is_not_validated_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images.parquet").touch()
+    assert sightline("convert", tmp_path, tmp_path / "out", "--to", "yolo", "--validate") == 2
+    assert "got a dataset that transform wrote, expected its source" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("link", [False, True])
 def test_images_are_copied_or_linked_byte_for_byte(link: bool, tmp_path: Path) -> None:
     root = class_folders(tmp_path / "data", 3)

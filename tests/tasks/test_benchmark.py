@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from sightline.contract import ModelDescription, describe_file
@@ -22,6 +23,7 @@ from tasks.measure import Job
 from tasks.models import WEIGHTS_FILE
 from tasks.selection import choose
 from tasks.tables import Dataset
+from tasks.windows import trimmed_mean
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import ROOT, model_config, write_classifier, write_dataset, write_float_files
@@ -306,8 +308,24 @@ def test_time_to_settle_ends(inputs: dict[str, Path], tmp_path: Path, fake: type
 
 
 def test_three_rounds_are_enough_where_all_agree(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
-    measured(inputs, tmp_path / "report", "calm-fp32")
+    rows = measured(inputs, tmp_path / "report", "calm-fp32")
     assert Counter(fake.asked)["window", "calm-fp32"] == 3
+    assert rows["calm-fp32"]["p99_error"] is None, "of the one window in the middle nothing is known"
+
+
+@pytest.mark.parametrize(("samples", "size", "fewest"), [(1, 1, 3), (10, 4, 3), (300, 100, 3), (301, 100, 4), (1000, 100, 10)])
+def test_windows_are_a_hundred_requests_at_most(samples: int, size: int, fewest: int) -> None:
+    job = Job("a-fp32", "", "", 0.5, [], 0, "", "", "")
+    contender = rounds.Contender({}, job, config((), samples=samples).benchmark, judged=1)
+    assert (contender.window_size, contender.fewest) == (size, fewest)
+
+
+def test_the_p99_of_windows_is_not_below_that_of_all_requests() -> None:
+    """As NumPy's default would be, the second slowest of 100."""
+    times = np.random.default_rng(0).exponential(1.0, (2000, 100))
+    found, _ = trimmed_mean([rounds._summary(window.tolist())["p99_ms"] for window in times])
+    assert 1.0 <= found / np.log(100) <= 1.1
+    assert trimmed_mean(np.percentile(times, 99, axis=1).tolist())[0] / np.log(100) < 0.95
 
 
 def test_what_a_row_can_do_without_does_not_end_it(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:

@@ -27,8 +27,8 @@ from tasks.scan import Scan
 from tasks.table_builder import TableBuilder
 from tasks.validate import look_at
 
-GROWTH = {"voc": 250, "yolo": 680, "coco": 2450}
-"""Bytes an image, at most: what docs/decisions/0011 has and a quarter (VOC) or a third more."""
+GROWTH = {"voc": 280, "yolo": 290, "coco": 320}
+"""Bytes an image, at most: what docs/decisions/0011 has and a quarter more."""
 COUNTS = (25_000, 100_000)
 PEAK = """
 import sys
@@ -59,7 +59,7 @@ def test_a_chunk_has_all_objects_of_its_images(shuffled: bool, small_chunks: Non
         if image not in added:
             added |= {image}
             builder.add_image(Scan(f"{image:02}.jpg", 64, 48, digest=f"{image:064x}"))
-        builder.add_object(f"{image:02}", label, (0.0, 0.0, 9.0, 9.0), "a.xml")
+        builder.add_object(f"{image:02}", label, (0.0, 0.0, 9.0, 9.0), "a.xml", number=image if shuffled else None)
     stored = builder.tables(splits={"03": "val"})
     whole, chunks = stored.read(), list(stored.chunks())
     assert stored.counts == whole.counts == (len(added), 20, 2)

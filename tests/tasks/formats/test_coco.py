@@ -267,6 +267,15 @@ def test_a_key_that_stands_twice_is_told_with_its_image(old: str, new: str, data
     assert len(reading.tables.objects) < 60
 
 
+def test_a_key_that_stands_twice_in_the_last_annotation_is_told_once(dataset: tuple[Path, dict[str, Scan]]) -> None:
+    content = json.loads((dataset[0] / VAL).read_text())
+    content["annotations"] = content.pop("annotations")  # the last of the file, as Roboflow writes it
+    text = json.dumps(content)
+    assert text.endswith("}]}")
+    (dataset[0] / VAL).write_text(text[:-3] + ', "id": 999}]}')
+    assert [item.code for item in module.read(*dataset).findings] == ["json.duplicate_key"]
+
+
 def test_nan_in_a_box_is_told_of_the_file_and_of_the_image(dataset: tuple[Path, dict[str, Scan]]) -> None:
     change(dataset[0], note(bbox=[1, float("nan"), 3, 4]))
     assert codes(module.read(*dataset)) == {"json.not_finite", "coco.box"}

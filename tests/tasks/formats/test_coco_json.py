@@ -14,7 +14,7 @@ from sightline.errors import SightlineError
 from tasks.findings import Finding
 from tasks.formats import _coco_json
 from tasks.formats._coco_ids import Id, Ids, is_id
-from tasks.formats._coco_json import Document, Entries, load
+from tasks.formats._coco_json import Document, Entries, Seen, load
 
 SCALARS = (
     st.none()
@@ -68,6 +68,9 @@ def test_any_value_is_read(value: Any, is_ascii: bool, indent: int | None, mark:
             {key: part for key, part in value.items() if key in LISTS and isinstance(part, list) and part}
         )
     assert repr(whole(found)) == repr(expected)
+    again = Document()
+    json.loads(path.read_text("utf-8-sig"), object_pairs_hook=again.make_object, parse_constant=again.make_number)
+    assert (found.repeated.total, found.constants) == (again.repeated.total, again.constants)
 
 
 @settings(deadline=None, max_examples=300)
@@ -105,6 +108,30 @@ def test_a_byte_that_is_not_utf8_is_named(data: bytes, got: str, path: Path) -> 
     assert (found.code, found.got) == ("json.malformed", got)
 
 
+def test_what_stands_twice_is_told_once(path: Path) -> None:
+    path.write_text('{"images": [{"id": 1, "id": 2}, {"id": 3, "x": {"b": 1, "b": NaN}, "y": [NaN]}], "a": 1, "a": 2}')
+    found = load(path, "a.json", LISTS, lambda key, entry: None)
+    assert isinstance(found, Document)
+    assert found.repeated == Seen("id", "a", 3)
+    assert found.constants == Seen("NaN", "NaN", 2)
+
+
+@pytest.mark.parametrize("count", [50_000, 50_001])
+def test_a_long_run_of_backslashes_takes_no_time(count: int, path: Path) -> None:
+    path.write_bytes(b'{"images": ["' + b"\\" * count + b'", [[]]]}')
+    found = load(path, "a.json", LISTS, lambda key, entry: None)
+    assert isinstance(found, Document) == (count % 2 == 0)
+
+
+def test_a_list_that_nobody_asks_for_may_be_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_coco_json, "VALUE_CHARACTERS", 1000)
+    monkeypatch.setattr(_coco_json, "_PART", 100)
+    path.write_text(json.dumps({"videos": ["a" * 500] * 100}))
+    found = load(path, "a.json", LISTS, lambda key, entry: None)
+    assert isinstance(found, Document)
+    assert found.value == {"videos": None}
+
+
 def test_a_value_without_end_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_coco_json, "VALUE_CHARACTERS", 1000)
     monkeypatch.setattr(_coco_json, "_PART", 100)
@@ -122,6 +149,9 @@ def test_a_file_that_changes_meanwhile_is_refused(path: Path) -> None:
     assert isinstance(found, Document)
     assert isinstance(found.value, dict)
     path.write_text('{"images": {}}')
+    with pytest.raises(SightlineError, match=r"a\.json: got other content"):
+        list(found.value["images"])
+    path.unlink()
     with pytest.raises(SightlineError, match=r"a\.json: got other content"):
         list(found.value["images"])
 

@@ -10,6 +10,7 @@ import yaml
 from datasets import class_folders, picture, read, voc, yolo
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
 from PIL import Image
 from test_validate import findings
 from test_validate import run as run_validate
@@ -19,10 +20,19 @@ from tasks import formats, stage
 from tasks.formats import Item, ItemObject
 from tasks.formats import yolo as module
 from tasks.formats._yolo_labels import MAX_BYTES, TOLD
+from tasks.scan import scan
 
 ROOT = Path(__file__).parents[3]
 BOX = ["xmin", "ymin", "xmax", "ymax"]
 LABEL = "labels/train/005.txt"
+
+
+def test_scans_in_another_order_are_those_of_their_images(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data")
+    names = list(module.image_files(root))
+    one, other = (module.read(root, scan(root, order, 10**6)).tables for order in (names, names[::-1]))
+    assert_frame_equal(one.images, other.images)
+    assert_frame_equal(one.objects, other.objects)
 
 
 def run(root: Path, out: Path, **changes: object) -> stage.Metrics:
