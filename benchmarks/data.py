@@ -2,11 +2,12 @@
 
     python benchmarks/data.py --peers PYTHON [--images 20000 | --path ../shared/data/bccd]
 
-PYTHON is the interpreter of an environment with datumaro and supervision (Ultralytics is in ours). The floor reads every byte
-and decodes every image once to grey, on all cores. Who converts copies the images, where no --link stands. With --path, the
-stages validate and transform are measured as the pipeline runs them. All run one after the other in one go, the best of some
-runs each; the table of the last run is in benchmarks/data.md. All files are in memory (--work): a disk takes many times as
-long to create files where as many were deleted just before, as between two runs here.
+PYTHON is the interpreter of an environment with datumaro and supervision (Ultralytics is in ours). The first floor reads every
+byte and decodes every image once to grey, on all cores; the second opens each image and annotation, reads their first 64 KiB,
+writes a label of 100 bytes and links to the image, and understands nothing of it. Who converts copies the images, where no
+--link stands. With --path, the stages validate and transform are measured as the pipeline runs them. All run one after the
+other in one go, the best of some runs each; the table of the last run is in benchmarks/data.md. All files are in memory
+(--work): a disk takes many times as long to create files where as many were deleted just before, as between two runs here.
 """
 
 import argparse
@@ -71,6 +72,33 @@ if __name__ == "__main__":
     paths = [entry.path for entry in os.scandir(Path(sys.argv[1]) / "JPEGImages")]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         print(sum(1 for _ in pool.map(decode, paths, chunksize=64)))
+"""
+
+
+FILES = """
+import os, sys
+from concurrent.futures import ProcessPoolExecutor
+
+def touch(root, out, name):
+    with open(f"{root}/JPEGImages/{name}.jpg", "rb", buffering=0) as file:
+        file.read(65536)
+    with open(f"{root}/Annotations/{name}.xml", "rb", buffering=0) as file:
+        text = file.read(65536)
+    with open(f"{out}/labels/{name}.txt", "xb", buffering=0) as file:
+        file.write(text[:100])
+    os.link(f"{root}/JPEGImages/{name}.jpg", f"{out}/images/{name}.jpg")
+
+def some(job):
+    for name in job[2]:
+        touch(*job[:2], name)
+
+if __name__ == "__main__":
+    root, out = sys.argv[1:]
+    for folder in ("labels", "images"):
+        os.makedirs(f"{out}/{folder}")
+    names = [entry.name[:-4] for entry in os.scandir(f"{root}/JPEGImages")]
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(some, [(root, out, names[start : start + 64]) for start in range(0, len(names), 64)]))
 """
 
 
@@ -180,6 +208,9 @@ def main() -> None:
         chain = [*convert, "--validate", "--report", str(report)]
         rows = {
             "floor: read and decode": measure([sys.executable, "-c", FLOOR, str(voc)], None, options.runs),
+            "floor: open, write and link the files": measure(
+                [sys.executable, "-c", FILES, str(voc), str(out)], out, options.runs
+            ),
             "sightline validate, headers": measure([*check, "--headers", str(voc)], report, options.runs),
             "sightline validate": measure([*check, str(voc)], report, options.runs),
             "sightline validate, headers, YOLO": measure([*check, "--headers", str(work / "yolo")], report, options.runs),
@@ -203,6 +234,9 @@ def main() -> None:
     for label, seconds in rows.items():
         print(f"| {label} | {seconds:.2f} | {count / seconds:,.0f} |")
     print("\n| ratio | |\n|---|---:|")
+    floors = [label for label in rows if label.startswith("floor")]
+    for label in floors:
+        print(f"| Datumaro's chain / {label} | {datumaro / rows[label]:.1f} |")
     for options_of in ("--headers", "--headers --link", ""):
         label = f"convert --validate {options_of}".strip()
         print(f"| Datumaro's chain / {label} | {datumaro / rows[f'sightline {label}']:.1f} |")
