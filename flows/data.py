@@ -3,9 +3,13 @@
 import argparse
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 from sightline.errors import SightlineError
 from tasks import variants
+
+FINDINGS: Final = Path("work/findings")
+"""Where the page of `validate` goes."""
 
 
 def validate(arguments: list[str]) -> int:
@@ -13,12 +17,14 @@ def validate(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="sightline validate", description=validate.__doc__)
     parser.add_argument("path", type=Path, help="a folder or a ZIP with images and annotations")
     _add_format(parser, "--format", "its format (default: found out)", default="auto")
-    _add_check(parser, report="work/findings")
+    _add_check(parser)
     options = parser.parse_args(arguments)
     from tasks import dataset_check
 
     decode, origin = not options.headers, options.voc_origin
-    with dataset_check.check(options.path, options.format, options.report, decode=decode, voc_origin=origin) as checked:
+    with dataset_check.check(
+        options.path, options.format, options.report or FINDINGS, decode=decode, voc_origin=origin
+    ) as checked:
         return 1 if checked.errors else 0
 
 
@@ -32,7 +38,7 @@ def convert(arguments: list[str]) -> int:
     parser.add_argument("--link", action="store_true", help="link to the images instead of copying them")
     parser.add_argument("--lossy", action="store_true", help="go on where the format cannot hold all that the dataset holds")
     parser.add_argument("--validate", action="store_true", help="validate it first, and write it only where there is no error")
-    _add_check(parser, report=None)
+    _add_check(parser)
     options = parser.parse_args(arguments)
     if not options.validate and (options.report or options.headers):
         parser.error("--report and --headers are of --validate: add it, or leave them out")
@@ -45,7 +51,7 @@ def convert(arguments: list[str]) -> int:
         given = options.path, options.format
         if options.validate:
             converter.check_free(options.out)
-            report, decode, origin = options.report or Path("work/findings"), not options.headers, options.voc_origin
+            report, decode, origin = options.report or FINDINGS, not options.headers, options.voc_origin
             check = dataset_check.check(*given, report, decode=decode, voc_origin=origin)
             opened = stack.enter_context(check).open()
         else:
@@ -71,10 +77,9 @@ def diff(arguments: list[str]) -> int:
     return 0 if found.is_empty else 1
 
 
-def _add_check(parser: argparse.ArgumentParser, report: str | None) -> None:
+def _add_check(parser: argparse.ArgumentParser) -> None:
     """What `validate` takes."""
-    default = Path(report) if report else None
-    parser.add_argument("--report", type=Path, default=default, help="where the page goes (default: work/findings)")
+    parser.add_argument("--report", type=Path, help=f"where the page goes (default: {FINDINGS})")
     parser.add_argument("--headers", action="store_true", help="look at the headers of the images, and decode no pixel")
     text = "what the coordinates of VOC boxes count from (default: %(default)s, as in the kit)"
     parser.add_argument("--voc-origin", type=int, choices=(0, 1), default=1, help=text)

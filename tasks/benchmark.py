@@ -73,7 +73,7 @@ def candidates(hardware: schema.Hardware) -> list[Candidate]:
     threads, batches, streams = (sorted(set(each)) for each in (hardware.threads, hardware.batches, hardware.streams or (0,)))
     found: list[Candidate] = []
     for each in asked:
-        if max(each.threads, each.batch) > 1 or each.streams:
+        if each != each.plain:
             found.append(each)
         elif _is_reference(each):
             found.append(each._replace(threads=threads[0], batch=batches[0]))
@@ -129,7 +129,7 @@ def _contender(
 def _parity(candidate: Candidate, path: Path) -> dict[str, float | None]:
     """What `export` found of a file, run by this candidate: its loss of the metric, and its tensors' largest difference."""
     judged = {str(file.judge): name for name, file in FILES.items() if file.judge == file.candidate}
-    name = judged.get(str(candidate._replace(threads=1, batch=1, streams=0)))
+    name = judged.get(str(candidate.plain))
     verdict = json.loads(path.read_text(encoding="utf-8")).get(name, {})
     return {"parity_drop": verdict.get("drop"), "parity_error": verdict.get("max_rel_error")}
 

@@ -88,7 +88,7 @@ def _unknown_variants(params: Params) -> Iterator[str]:
     valid = sorted(f"{engine}-{precision}" for engine in engines for precision in get_args(Precision))
     for candidate in params.hardware.candidates:
         parsed = Candidate.parse(candidate)
-        plain = str(parsed._replace(threads=1, batch=1, streams=0))
+        plain = str(parsed.plain)
         if plain not in valid:
             yield from _one_of("hardware.candidates", candidate, valid)
         elif str(parsed) != candidate or parsed.batch > MAX_BATCH or parsed.streams > MAX_STREAMS:

@@ -15,13 +15,12 @@ import pandas as pd
 
 from sightline.contract import MAX_PIXELS
 from sightline.errors import SightlineError
-from tasks import formats, scan
+from tasks import formats
 from tasks.expectations import box_errors
 from tasks.findings import Finding
 from tasks.formats import Item
 from tasks.image_rules import check_images
 from tasks.masks import COLOUR, encode, ids_of, read_values, to_ids
-from tasks.once import unchanged
 from tasks.sources import _archive
 from tasks.tables import Tables
 
@@ -66,11 +65,8 @@ def open_dataset(path: Path, name: str = "auto", voc_origin: int = 1) -> Iterato
         if (root / "images.parquet").is_file():
             yield Opened(root.parent / "raw", root, "canonical", Tables.read(root), [])
             return
-        with unchanged():
-            format_name = formats.detect(root, name)
-            scans = scan.scan(root, formats.load(format_name).image_files(root), MAX_PIXELS, decode=False)
-            reading = formats.read(format_name, root, scans, voc_origin)
-        yield Opened(root, root, format_name, reading.tables, [*reading.findings, *check_images(scans)])
+        name, scans, reading = formats.open_folder(root, name, MAX_PIXELS, decode=False, voc_origin=voc_origin)
+        yield Opened(root, root, name, reading.tables, [*reading.findings, *check_images(scans)])
 
 
 @contextmanager

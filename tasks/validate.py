@@ -13,7 +13,6 @@ from tasks.expectations import check_tables
 from tasks.findings import Finding, finding
 from tasks.findings_page import Source, write_page
 from tasks.image_rules import check_foreign, check_images
-from tasks.once import unchanged
 from tasks.provenance import write_provenance
 from tasks.table_builder import StoredTables
 from tasks.tables import Tables
@@ -86,10 +85,7 @@ def look_at(
     Raises:
         SightlineError: It is of no format, or `classes` are given for masks, whose class file says what a value means.
     """
-    with unchanged():
-        name = formats.detect(root, name)
-        scans = scan.scan(root, formats.load(name).image_files(root), max_pixels, decode=decode)
-        reading = formats.read(name, root, scans, voc_origin)
+    name, scans, reading = formats.open_folder(root, name, max_pixels, decode=decode, voc_origin=voc_origin)
     alike = duplicates.find(scans, root, max_pixels)
     if classes and "value" in reading.stored.classes:
         raise SightlineError(

@@ -47,6 +47,11 @@ class Candidate(NamedTuple):
         engine, _, precision = head.rpartition("-")
         return cls(engine, precision, int(threads or 1), int(batch or 1), int(streams or 0))
 
+    @property
+    def plain(self) -> "Candidate":
+        """The engine and the precision alone."""
+        return Candidate(self.engine, self.precision)
+
     def __str__(self) -> str:
         threads, batch = (f"-{letter}{number}" * (number > 1) for letter, number in (("t", self.threads), ("b", self.batch)))
         return f"{self.engine}-{self.precision}{threads}{batch}" + f"-s{self.streams}" * (self.streams > 0)

@@ -20,7 +20,8 @@ import pandas as pd
 from sightline.errors import SightlineError
 from tasks import variants
 from tasks.findings import Finding
-from tasks.scan import SUFFIXES, Scan
+from tasks.once import unchanged
+from tasks.scan import SUFFIXES, Scan, Scans, scan
 from tasks.table_builder import StoredTables
 from tasks.tables import BOX, SPLITS, Box, Polygons, Tables
 
@@ -168,6 +169,27 @@ def holds(tables: Tables) -> frozenset[str]:
         "classes": list(names) != sorted(names) or bool((~tables.classes["id"].isin(objects["label"])).any()),
     }
     return frozenset(name for name, is_held in found.items() if is_held)
+
+
+def open_folder(
+    root: Path, name: str, max_pixels: int, *, decode: bool = True, voc_origin: int = 1
+) -> tuple[str, Scans, Reading]:
+    """The name of a dataset's format, what its images are, and what the format read.
+
+    Args:
+        root: The dataset; nothing changes in it meanwhile.
+        name: Its format, or `auto`.
+        max_pixels: Larger images are not decoded.
+        decode: Whether every pixel is decoded; otherwise the headers alone tell.
+        voc_origin: What Pascal VOC's annotations count from, 1 or 0.
+
+    Raises:
+        SightlineError: It is of no format, or not of the one it is said to be; the message says what each misses.
+    """
+    with unchanged():
+        name = detect(root, name)
+        scans = scan(root, load(name).image_files(root), max_pixels, decode=decode)
+        return name, scans, read(name, root, scans, voc_origin)
 
 
 def read(name: str, root: Path, scans: Mapping[str, Scan], voc_origin: int = 1) -> Reading:

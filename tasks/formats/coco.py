@@ -26,6 +26,7 @@ from tasks.formats import SPLIT_FOLDERS, Item, ItemObject, Reading, base, place
 from tasks.formats._coco_reader import PARTS, Reader, Source
 from tasks.formats._coco_shapes import decode, polygon_area
 from tasks.names import Names
+from tasks.once import once
 from tasks.scan import Scan, has_images, is_image, walk
 from tasks.tables import Box
 
@@ -107,6 +108,7 @@ def _top(root: Path) -> Path:
     return entries[0] if is_around else top
 
 
+@once
 def _json_files(top: Path) -> list[Path]:
     """The files of annotations/, else of the root, else of the splits' folders: the first of these that have COCO's."""
     folders = [path for path in sorted(top.iterdir()) if path.is_dir() and path.name.lower() in SPLIT_FOLDERS]
