@@ -7,7 +7,7 @@ Each pair may be left out. Our files, their parity and their accuracy come from 
 on one core with one thread, a process each, in turns, so that a machine that drifts does so for all of them:
 
 - `pytorch-eager`: the library's network in float32, as the library runs it: Ultralytics' after its own `fuse()`, torchvision's
-  as it is. The images are normalised before, and a detector's NMS is left out.
+  as it is, with our stem at 64 px and less. The images are normalised before, and a detector's NMS is left out.
 - `onnxruntime-plain`: what the library exports, or `torch.onnx.export` of it, by ONNX Runtime with its defaults, the same way.
 - ours: our whole graph, so with normalisation from uint8, and a detector's NMS.
 - `floor`: the network's multiply-adds at the rate of the core's INT8 products in a large matrix (ONNX Runtime's MatMulInteger).
@@ -187,19 +187,13 @@ class Plain(Library):
 
 def network_of(work: Work) -> Any:
     """The library's own network with the weights, an nn.Module ready to run."""
-    from tasks.models._torch import load_exactly
-
     if work.config.library == "ultralytics":
         from ultralytics import YOLO
 
         import tasks.models._ultralytics  # noqa: F401  quiets it
 
         return YOLO(work.checkpoint).model.fuse(verbose=False).eval()
-    from torchvision.models import get_model
-
-    network = get_model(work.config.arch, weights=None, num_classes=len(work.description.classes))
-    load_exactly(network, work.champion / WEIGHTS_FILE)
-    return network.eval()
+    return models.load(work.config, work.description.classes).parts(work.champion / WEIGHTS_FILE).core
 
 
 def write_library(work: Work) -> None:

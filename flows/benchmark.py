@@ -13,10 +13,9 @@ from typing import Any, Final
 import yaml
 
 from flows import project
-from flows.compose import compose_params
+from flows.compose import compose_constraints, compose_params
 from sightline.contract import dump_json, sha256_of
 from sightline.errors import SightlineError
-from tasks import schema
 from tasks.benchmark_report import JSON_FILE
 from tasks.recognise import recognise
 from tasks.select import write
@@ -107,9 +106,7 @@ def select(arguments: list[str]) -> int:
     project.check()
     path = options.benchmark / JSON_FILE if options.benchmark.is_dir() else options.benchmark
     table = _read(path)
-    model = [f"model={table['model']}", f"model.task={table['task']}"] if table["model"] in project.names("model") else []
-    params = yaml.safe_load(compose_params([*model, *options.overrides]))
-    constraints = schema.parse(schema.Constraints, params["constraints"])
+    constraints = compose_constraints(options.overrides)
     selection = choose(table["rows"], constraints)
     print(to_markdown(selection))
     if options.out:

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 import flows.hydra_plugins.conf_digest  # noqa: F401  registers the resolver
 from sightline.errors import SightlineError
 from tasks import config_checks
-from tasks.schema import Params, parse
+from tasks.schema import Constraints, Params, parse
 
 
 def compose_params(overrides: Sequence[str], root: Path = Path()) -> str:
@@ -26,6 +26,22 @@ def compose_params(overrides: Sequence[str], root: Path = Path()) -> str:
     Raises:
         SightlineError: An override or a file of conf/ is wrong.
     """
+    config, params = _compose(overrides, root)
+    config_checks.check(params, where="conf/")
+    return OmegaConf.to_yaml(config)
+
+
+def compose_constraints(overrides: Sequence[str], root: Path = Path()) -> Constraints:
+    """The constraints of conf/ with `overrides`; which columns there are, the benchmark that they are for says.
+
+    Raises:
+        SightlineError: An override or a file of conf/ is wrong.
+    """
+    return _compose(overrides, root)[1].constraints
+
+
+def _compose(overrides: Sequence[str], root: Path) -> tuple[DictConfig, Params]:
+    """conf/ with `overrides`, each section valid by itself."""
     for override in overrides:
         if "${" in override:
             raise SightlineError(
@@ -43,8 +59,7 @@ def compose_params(overrides: Sequence[str], root: Path = Path()) -> str:
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
         message = " ".join(str(error).split())
         raise SightlineError(f"conf/ with {' '.join(overrides) or 'no overrides'}: {message}") from error
-    config_checks.check(parse(Params, OmegaConf.to_container(config), where="conf/"), where="conf/")  # type: ignore[arg-type]
-    return OmegaConf.to_yaml(config)
+    return config, parse(Params, OmegaConf.to_container(config), where="conf/")  # type: ignore[arg-type]
 
 
 def _check(overrides: Sequence[str], conf: Path) -> None:
@@ -61,7 +76,10 @@ def _check(overrides: Sequence[str], conf: Path) -> None:
         keys = [*groups, *_keys(compose("config", overrides=chosen))]
     for key in given:
         if key.lstrip("+") not in keys:
-            raise SightlineError(f"{key}: unknown key, {_hint(key, keys)}")
+            section, _, column = key.rpartition(".")
+            is_bound = section in ("constraints.max", "constraints.min") and column in config_checks.MEASURED
+            hint = f"expected an override that adds it: '+{section}={{{column}: ...}}'" if is_bound else _hint(key, keys)
+            raise SightlineError(f"{key}: unknown key, {hint}")
 
 
 def _hint(got: str, valid: Sequence[str]) -> str:

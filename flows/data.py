@@ -66,12 +66,22 @@ def diff(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="sightline diff", description=diff.__doc__)
     parser.add_argument("old", type=Path, help="a folder, a ZIP, or data/dataset of the pipeline")
     parser.add_argument("new", type=Path, help="the other")
+    text = "the format of both, or given twice, of the old and of the new one (default: found out)"
+    _add_format(parser, "--format", text, action="append")
+    _add_origin(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
+    names = options.format or ["auto"]
+    if len(names) > 2:
+        parser.error(f"--format: got {len(names)} of them, expected at most two, of the old and of the new dataset")
     from tasks import convert as converter
     from tasks import dataset_diff
 
-    with converter.open_dataset(options.old) as old, converter.open_dataset(options.new) as new:
+    with ExitStack() as stack:
+        given = zip((options.old, options.new), (names[0], names[-1]), strict=True)
+        old, new = (stack.enter_context(converter.open_dataset(*each, options.voc_origin)) for each in given)
+        for path, opened in ((options.old, old), (options.new, new)):
+            converter.refuse_errors(opened.findings, f"{path}: ")
         found = dataset_diff.compare(old.tables, new.tables, old.root, new.root)
     print(found.to_json() if options.json else found.to_text())
     return 0 if found.is_empty else 1
@@ -81,6 +91,10 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     """What `validate` takes."""
     parser.add_argument("--report", type=Path, help=f"where the page goes (default: {FINDINGS})")
     parser.add_argument("--headers", action="store_true", help="look at the headers of the images, and decode no pixel")
+    _add_origin(parser)
+
+
+def _add_origin(parser: argparse.ArgumentParser) -> None:
     text = "what the coordinates of VOC boxes count from (default: %(default)s, as in the kit)"
     parser.add_argument("--voc-origin", type=int, choices=(0, 1), default=1, help=text)
 

@@ -84,6 +84,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
                 raise SightlineError(
                     f"image of {image.width}x{image.height}, expected at most {max_pixels} pixels: send a smaller one"
                 )
+            image.load()  # which turns a TIFF by itself, and then says so
             turn = TURNS.get(image.getexif().get(0x0112, 1))
             upright = image if turn is None else image.transpose(turn)
             return np.asarray(upright.convert("RGB"))

@@ -70,8 +70,11 @@ def parse_class_file(text: str) -> ClassFile:
     """Reads the text of a class file."""
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
-    if lines and set(next(csv.reader([lines[0][1].lower().replace(" ", "")]))) <= _HEADER and "," in lines[0][1]:
-        del lines[0]
+    try:
+        if lines and set(next(csv.reader([lines[0][1].lower().replace(" ", "")]))) <= _HEADER and "," in lines[0][1]:
+            del lines[0]
+    except csv.Error as error:  # its limit of characters
+        return ClassFile(problem=f"line {lines[0][0]}: {error}")
     if not lines:
         return ClassFile(problem="no class")
     for pattern in _PATTERNS:

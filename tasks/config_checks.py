@@ -20,7 +20,7 @@ PLACE: Final = ("device", "devices", "channels_last", "compile")
 MEASURED: Final = (
     "p50_ms", "p90_ms", "p95_ms", "p99_ms", "throughput", "cpu_percent", "rss_mb", "size_mb", "load_ms", "first_ms", "energy_j",
     "gpu_percent", "vram_mb", "bare_p50_ms", "video_fps", "streams_images_s", "streams_rss_mb", "parity_drop", "parity_error",
-    "cost_per_million", "drop", "fitness",
+    "cost_per_million", "drop", "fitness", "p99_error", "threads", "batch", "streams", "samples", "windows",
 )  # fmt: skip
 """Columns of the benchmark that constraints can bound whatever the task; `tasks.metrics` has a task's own."""
 

@@ -3,12 +3,19 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sightline.errors import SightlineError
 from tasks.schema import Constraints
 
 Row = Mapping[str, Any]
+
+LISTED: Final = frozenset(
+    [f"max.{column}" for column in ("p50_ms", "p99_ms", "rss_mb", "size_mb", "load_ms", "energy_j", "cost_per_million", "drop")]
+    + [f"min.{column}" for column in ("throughput", "streams_images_s", "mAP50", "mAP50-95", "recall", "accuracy_top1", "f1")]
+    + ["min.mIoU", "min.pixel_accuracy"]
+)
+"""The bounds that conf/constraints has; others are added to them."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,15 @@ class Violation:
         if self.kind == "licence":
             return f"add {self.got} to constraints.licence"
         if self.got is None:
-            return f"drop constraints.{self.kind}.{self.column}"
-        return f"set constraints.{self.kind}.{self.column}={self.got}"
+            return f"set {_override(self.kind, self.column, 'null')}"
+        return f"set {_override(self.kind, self.column, self.got)}"
+
+
+def _override(kind: str, column: str, value: Any) -> str:
+    """Of a bound, as Hydra takes it."""
+    if f"{kind}.{column}" in LISTED:
+        return f"constraints.{kind}.{column}={value}"
+    return f"'+constraints.{kind}={{{column}: {value}}}'"
 
 
 def check_columns(constraints: Constraints, rows: Sequence[Row]) -> None:
@@ -69,11 +83,20 @@ def check_columns(constraints: Constraints, rows: Sequence[Row]) -> None:
     for kind, limits in (("max", constraints.max), ("min", constraints.min)):
         for key in limits:
             if key not in columns:
-                nearest = difflib.get_close_matches(key, columns, n=1, cutoff=0.5)
-                hint = f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(columns)}"
-                if key == "drop":
-                    hint = f"it needs the reference, {rows[0]['candidate']}, which is {rows[0]['status']}: {rows[0]['message']}"
-                raise SightlineError(f"constraints.{kind}.{key}: no column of the benchmark: {hint}")
+                raise SightlineError(f"constraints.{kind}.{key}: {_missing(key, kind, columns, rows)}")
+
+
+def _missing(key: str, kind: str, columns: Sequence[str], rows: Sequence[Row]) -> str:
+    """Why there is no number of this name, and what to do."""
+    otherwise = f"set {_override(kind, key, 'null')}"
+    if key == "drop":
+        reference = f"the reference, {rows[0]['candidate']}, which is {rows[0]['status']}: {rows[0]['message']}"
+        return f"not measured, since it needs {reference}: mend that, or {otherwise}"
+    if any(key in row for row in rows):
+        return f"not measured on this machine: {otherwise}"
+    nearest = difflib.get_close_matches(key, columns, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(columns)}"
+    return f"no column of the benchmark: {hint}"
 
 
 def violations(row: Row, constraints: Constraints) -> list[Violation]:

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +17,12 @@ from sightline.contract import MAX_PIXELS
 from sightline.errors import SightlineError
 from tasks import formats
 from tasks.expectations import box_errors
-from tasks.findings import Finding
+from tasks.findings import Finding, ordered
 from tasks.formats import Item
-from tasks.image_rules import check_images
+from tasks.image_rules import check_foreign, check_images
 from tasks.masks import COLOUR, encode, ids_of, read_values, to_ids
+from tasks.rules import RULES
+from tasks.scan import walk
 from tasks.sources import _archive
 from tasks.tables import Tables
 
@@ -66,7 +68,8 @@ def open_dataset(path: Path, name: str = "auto", voc_origin: int = 1) -> Iterato
             yield Opened(root.parent / "raw", root, "canonical", Tables.read(root), [])
             return
         name, scans, reading = formats.open_folder(root, name, MAX_PIXELS, decode=False, voc_origin=voc_origin)
-        yield Opened(root, root, name, reading.tables, [*reading.findings, *check_images(scans)])
+        found = [*reading.findings, *check_images(scans), *check_foreign(walk(root, root))]
+        yield Opened(root, root, name, reading.tables, found)
 
 
 @contextmanager
@@ -88,7 +91,7 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 
 def convert(opened: Opened, name: str, out: Path, *, link: bool = False, lossy: bool = False) -> int:
-    """Writes a dataset in the format `name`, whole or not at all; returns the number of images.
+    """Writes a dataset in the format `name`, whole or not at all; returns the number of images. Tells what is left out.
 
     Args:
         opened: The dataset.
@@ -101,14 +104,14 @@ def convert(opened: Opened, name: str, out: Path, *, link: bool = False, lossy: 
         SightlineError: There is something in `out`, an error in the dataset, or a loss that was not allowed.
     """
     check_free(out)
-    errors = sorted(item for item in (*opened.findings, *box_errors(opened.tables)) if item.severity == "error")
-    if errors:
-        raise SightlineError(f"{len(errors)} errors, first: {errors[0]}: run `sightline validate`, and mend them")
+    refuse_errors((*opened.findings, *box_errors(opened.tables)))
     module = formats.load(name)
     lost = formats.holds(opened.tables) - module.HOLDS
     if lost - TOLD and not lossy:
         what = ", ".join(formats.HOLDABLE[key] for key in sorted(lost - TOLD))
         raise SightlineError(f"{name} cannot hold {what}: choose another format, or lose them with --lossy")
+    for text in left_out(opened.findings):
+        print(text, file=sys.stderr)
     tables = opened.tables
     if "iscrowd" in lost:
         is_crowd = tables.objects["iscrowd"].astype(bool)
@@ -123,6 +126,27 @@ def convert(opened: Opened, name: str, out: Path, *, link: bool = False, lossy: 
     with _at_once(out) as folder:
         module.write(items, folder, tuple(classes.loc[~classes["ignore"].astype(bool), "name"]))
     return len(tables.images)
+
+
+def refuse_errors(findings: Iterable[Finding], place: str = "") -> None:
+    """Refuses a dataset that could not be read whole; `place` says which, with a colon.
+
+    Raises:
+        SightlineError: There is an error among the findings.
+    """
+    errors = sorted(item for item in findings if item.severity == "error")
+    if errors:
+        raise SightlineError(f"{place}{len(errors)} errors, first: {errors[0]}: run `sightline validate`, and mend them")
+
+
+def left_out(findings: Sequence[Finding]) -> Iterator[str]:
+    """A line for each rule whose findings mean that something is not in the tables."""
+    found: dict[str, list[Finding]] = {}
+    for item in ordered(findings):
+        if RULES[item.code].leaves_out:
+            found.setdefault(item.code, []).append(item)
+    for code, items in found.items():
+        yield f"{code}: {len(items)}, first {items[0]}"
 
 
 def check_free(out: Path) -> None:

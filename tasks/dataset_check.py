@@ -10,7 +10,7 @@ from sightline.contract import MAX_PIXELS
 from sightline.errors import AnswerIsNo, SightlineError
 from tasks import findings
 from tasks.convert import Opened, unpacked
-from tasks.findings_page import Source, write_page
+from tasks.findings_page import NOT_DECODED, Source, write_page
 from tasks.table_builder import StoredTables
 from tasks.validate import look_at
 
@@ -69,12 +69,14 @@ def check(path: Path, name: str, report: Path, *, decode: bool = True, voc_origi
         name, tables, found = look_at(root, name, MAX_PIXELS, decode=decode, voc_origin=voc_origin)
         findings.write(found, report, ())
         counts = findings.count(found)
-        write_page(found, page, (), Source(root, tables, MAX_PIXELS), stops=bool(counts["error"]))
+        write_page(found, page, (), Source(root, tables, MAX_PIXELS, decode), stops=bool(counts["error"]))
         for item in findings.ordered(found)[:SHOWN]:
             print(f"{item.severity:<8} {item.code:<20} {item}")
         if len(found) > SHOWN:
             print(f"... and {len(found) - SHOWN} more")
         images, objects, classes = tables.counts
         print(f"{path}: {name}, {images} images, {objects} objects, {classes} classes")
+        if not decode:
+            print(f"{NOT_DECODED} Leave --headers out to look at them.")
         print(f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes: {page}")
         yield Checked(root, name, tables, counts["error"], page)

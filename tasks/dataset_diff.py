@@ -5,12 +5,16 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from tasks.masks import COLOUR, ids_of, read_ids, read_values, to_ids
+from tasks.parallel import parallel
 from tasks.tables import BOX, Tables
 
 SHOWN: Final = 10
@@ -78,16 +82,20 @@ class Difference:
 
 
 def compare(old: Tables, new: Tables, old_root: Path | None = None, new_root: Path | None = None) -> Difference:
-    """Compares two datasets; where the pixels, the format and the order of files are changes nothing.
+    """Compares two datasets; where the pixels are, the format, the order of files and how masks are written change nothing.
 
     Args:
         old: The one.
         new: The other.
-        old_root: What the paths of masks are relative to, to compare their bytes, for which both roots are needed.
+        old_root: What the paths of masks are relative to, to compare what they show, for which both roots are needed.
         new_root: The same of the other.
+
+    Raises:
+        MaskDefect: A mask cannot be read.
     """
     roots = (old_root, new_root) if old_root and new_root else (None, None)
-    before, after = _by_content(old, roots[0]), _by_content(new, roots[1])
+    learnt = sorted({*_learnt(old.classes), *_learnt(new.classes)})
+    before, after = _by_content(old, roots[0], learnt), _by_content(new, roots[1], learnt)
     both = sorted(before.keys() & after.keys(), key=lambda digest: before[digest][0])
     relabelled, moved = [], []
     for digest in both:
@@ -112,8 +120,11 @@ def compare(old: Tables, new: Tables, old_root: Path | None = None, new_root: Pa
     )
 
 
-def _by_content(tables: Tables, root: Path | None) -> dict[str, tuple[str, str, list[str]]]:
-    """By the file's hash: image_id, split, and each object and the mask as text. Of several copies, the first counts."""
+def _by_content(tables: Tables, root: Path | None, learnt: Sequence[str]) -> dict[str, tuple[str, str, list[str]]]:
+    """By the file's hash: image_id, split, and each object and the mask as text. Of several copies, the first counts.
+
+    `learnt` has the classes that are learnt of both datasets.
+    """
     names = dict(zip(tables.classes["id"], tables.classes["name"], strict=True))
     objects = tables.objects
     boxes = np.round(objects[BOX].to_numpy(np.float64) / SAME_PX) * SAME_PX + 0.0  # no -0
@@ -123,15 +134,40 @@ def _by_content(tables: Tables, root: Path | None) -> dict[str, tuple[str, str, 
     for image_id, label, box, polygons, rle, difficult, iscrowd in zip(*columns, *flags, strict=True):
         text = _object(names[label], box, polygons, rle) + ", difficult" * bool(difficult) + ", iscrowd" * bool(iscrowd)
         texts.setdefault(str(image_id), []).append(text)
+    images = tables.images.sort_values("image_id").drop_duplicates("hash")
+    masks = _masks(images[images["mask"].notna()], tables.classes, root, learnt)
     found: dict[str, tuple[str, str, list[str]]] = {}
-    for row in tables.images.sort_values("image_id").itertuples():
-        if str(row.hash) in found:
-            continue
-        told = sorted(texts.get(str(row.image_id), []))
-        if not pd.isna(row.mask):
-            told.append(f"mask {_digest((root / str(row.mask)).read_bytes())}" if root else "mask")
+    for row in images.itertuples():
+        told = [*sorted(texts.get(str(row.image_id), [])), *masks.get(str(row.image_id), ())]
         found[str(row.hash)] = (str(row.image_id), str(row.split), told)
     return found
+
+
+def _learnt(classes: pd.DataFrame) -> list[str]:
+    """The names of the classes that are learnt, in the order of the ids that masks have."""
+    return list(classes[~classes["ignore"].astype(bool)].sort_values("id")["name"])
+
+
+def _masks(images: pd.DataFrame, classes: pd.DataFrame, root: Path | None, learnt: Sequence[str]) -> dict[str, list[str]]:
+    """By image_id the mask as text: which of `learnt` each pixel shows, where a root is given."""
+    if root is None or images.empty:
+        return {name: ["mask"] for name in images["image_id"]}
+    places = np.full(256, len(learnt), np.int32)  # of what is not learnt
+    for number, name in enumerate(_learnt(classes)):
+        places[number] = learnt.index(name)
+    compare = partial(_mask, root, ids_of(classes) if "value" in classes else None, places)
+    jobs = list(zip(*(images[name].tolist() for name in ("mask", "width", "height", "orientation")), strict=True))
+    return {name: [text] for name, text in zip(images["image_id"], parallel(compare, jobs, "diff", "masks"), strict=True)}
+
+
+def _mask(root: Path, ids: dict[int, int] | None, places: NDArray[np.int32], job: tuple[str, int, int, int]) -> str:
+    """A mask as text; `ids` is None where `transform` wrote it, `places` has what stands for each id."""
+    name, width, height, orientation = job
+    if ids is None:
+        found = read_ids(root / name)
+    else:
+        found = to_ids(read_values(root / name, (width, height), orientation, colours=max(ids) >= COLOUR)[0], ids)
+    return f"mask {_digest(repr(found.shape).encode() + places[found].tobytes())}"
 
 
 def _object(name: str, box: "np.ndarray[Any, np.dtype[np.float64]]", polygons: Any, rle: Any) -> str:

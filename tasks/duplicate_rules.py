@@ -1,12 +1,15 @@
 """The rules of images that show the same: copies, and groups of near duplicates."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.duplicates import Duplicates
+from tasks.duplicates import Duplicates, not_compared
+from tasks.findings import Finding, finding
+from tasks.scan import Scans
 from tasks.splits import keep_together
 from tasks.suites import Bound, Suite, tell_got
 from tasks.tables import Chunked, Tables, select
@@ -21,6 +24,14 @@ COPY_RULES: Final = (
     Bound("class.conflict", "labels", most=1),
 )
 GROUP_RULES: Final = (Bound("image.near", "within", most=0), Bound("split.near", "across", most=0))
+
+
+def check_compared(scans: Scans) -> Iterator[Finding]:
+    """Tells how many images near duplicates were not looked for among."""
+    rows = not_compared(scans)
+    if len(rows):
+        got = f"{len(rows)} of {len(scans)} images too small or too plain, first {scans.paths[int(rows[0])]}"
+        yield finding("image.not_compared", got)
 
 
 def suites_of(images: pd.DataFrame) -> dict[str, Suite]:

@@ -77,6 +77,15 @@ def find(scans: Scans, root: Path, max_pixels: int) -> Duplicates:
     return Duplicates({digest: _least(same, digest) for digest in same}, near)
 
 
+def not_compared(scans: Scans) -> NDArray[np.intp]:
+    """The rows of images that were decoded, and are near duplicates of none: too small for a look, or with a plain one."""
+    seen = scans.records
+    is_compared = seen["has_look"].copy()
+    rows = np.flatnonzero(is_compared)
+    is_compared[rows] = ~_is_plain(np.frombuffer(seen["look"][rows].tobytes(), np.uint8).reshape(-1, 32))
+    return np.flatnonzero(seen["is_whole"] & ~np.isnan(seen["brightness"]) & ~is_compared)
+
+
 def _text(values: "NDArray[np.void]") -> NDArray[np.bytes_]:
     """Bytes that NumPy sorts; it takes zeros at their ends for padding, which leaves the order as it is."""
     return np.ascontiguousarray(values).view("S32")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tasks.copies import label_conflicts
 from tasks.duplicate_rules import measure_images, select_alike, suites_of
 from tasks.duplicates import Duplicates
-from tasks.findings import Finding
+from tasks.findings import Finding, finding
 from tasks.rules import EDGE_PX, EDGE_SHARE, FEW, FEW_IMAGES, IMBALANCE, RULES, TINY_PX
 from tasks.suites import Bound, Suite, run, tell_got, told
 from tasks.tables import BOX, SPLITS, Chunked, Tables
@@ -76,6 +76,14 @@ def check_tables(tables: Chunked, duplicates: Duplicates, root: Path, classes: S
     }
     found += (item for name, suite in suites.items() for item in run(name, suite))
     return found + label_conflicts(images, measure_objects(alike), tables.classes, root)
+
+
+def check_labelled(tables: Chunked) -> list[Finding]:
+    """Whether there are images, classes and labels: boxes, classes of whole images, or masks."""
+    images, objects, classes = tables.counts
+    if images and classes and (objects or any(chunk.images["mask"].notna().any() for chunk in tables.chunks())):
+        return []
+    return [finding("dataset.empty", f"{images} images of {classes} classes with {objects} objects")]
 
 
 class Counts:

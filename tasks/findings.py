@@ -14,8 +14,8 @@ from tasks.rules import RULES
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: Final = ("error", "warning", "info")
-OF_MANY: Final = ".json"
-"""Suffix of the files that hold the labels of many images."""
+OF_MANY: Final = (".json", ".csv")
+"""Suffixes of the files that hold the labels of many images."""
 
 _SCHEMA: Final = pa.schema(
     [

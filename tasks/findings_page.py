@@ -20,6 +20,7 @@ from tasks.rules import RULES
 from tasks.scan import SUFFIXES
 from tasks.tables import BOX, IMAGES, OBJECTS, Chunked, Tables, select
 
+NOT_DECODED: Final = "Pixels were not decoded: what is broken inside an image, and near duplicates, are not told."
 ROWS_SHOWN: Final = 100  # of one rule; findings.json and findings.parquet hold all
 PICTURES_SHOWN: Final = 6  # of one rule
 TRIED: Final = 4 * PICTURES_SHOWN  # of one rule: not each can be shown
@@ -45,11 +46,13 @@ class Source:
         root: The dataset.
         tables: Of all its images, those that are set aside too.
         max_pixels: Larger images are not shown.
+        decoded: Whether their pixels were looked at.
     """
 
     root: Path
     tables: Chunked
     max_pixels: int
+    decoded: bool = True
 
 
 def write_page(findings: Sequence[Finding], path: Path, quarantined: Sequence[str], source: Source, *, stops: bool) -> None:
@@ -76,12 +79,12 @@ def _page(findings: Sequence[Finding], quarantined: Sequence[str], source: Sourc
     return document(
         "Findings",
         f'<p class="about">{about} were read.</p>'
-        f"{_verdict(findings, quarantined, stops)}{_counts(findings, quarantined)}{_overview(groups)}{body}"
+        f"{_verdict(findings, quarantined, stops, source.decoded)}{_counts(findings, quarantined)}{_overview(groups)}{body}"
         f"{_set_aside(findings, quarantined)}",
     )
 
 
-def _verdict(findings: Sequence[Finding], quarantined: Sequence[str], stops: bool) -> str:
+def _verdict(findings: Sequence[Finding], quarantined: Sequence[str], stops: bool, decoded: bool) -> str:
     counts = count(findings)
     if stops:
         kind, text = "error", "The pipeline stops here."
@@ -95,6 +98,8 @@ def _verdict(findings: Sequence[Finding], quarantined: Sequence[str], stops: boo
     else:
         kind, text = "good", "The dataset can be used."
         more = "Nothing was found." if not findings else "Nothing has to be done."
+    if not decoded:
+        more += f" {NOT_DECODED}"
     return f'<div class="verdict {kind}" role="status">{text}<span>{more}</span></div>'
 
 

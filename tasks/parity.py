@@ -52,7 +52,7 @@ for engine, batch in ((checkpoint, {batch}), (exported, 0)):
 '''
 
 REPEAT: Final = '''\
-"""Repeats the export of {precision}, which gave no file that could be measured."""
+"""Repeats the export of {precision}: no file of it could be measured, or its tensors, which come before NMS, are wrong."""
 
 import os
 import subprocess
@@ -82,11 +82,12 @@ class Parity:
 
     Attributes:
         passed: Whether the file may go on.
-        metric: Its fitness, 0-1.
+        metric: Its fitness, 0-1; None where it was not measured.
         reference: The checkpoint's fitness, 0-1.
-        drop: What the file loses, 0-1.
-        max_abs_error: Largest difference of the outputs before NMS; None where the file does not give them.
-        max_rel_error: Largest difference as a share of the largest value of its tensor.
+        drop: What the file loses, 0-1; None where it was not measured.
+        max_abs_error: Largest difference of the outputs before NMS; None where the file does not give them, or not all of them
+            are numbers.
+        max_rel_error: Largest difference as a share of the largest value of its tensor; None as before.
         images: How many images the fitness is taken on.
         found: What the file found in them: detections, or images classified.
         reference_found: What the checkpoint found in them.
@@ -94,9 +95,9 @@ class Parity:
     """
 
     passed: bool
-    metric: float
+    metric: float | None
     reference: float
-    drop: float
+    drop: float | None
     max_abs_error: float | None
     max_rel_error: float | None
     images: int
@@ -135,7 +136,7 @@ class Gate:
             candidate: What runs it.
             max_drop: The largest loss of fitness that passes, 0-1.
         """
-        absolute, relative = self._errors(whole, candidate.precision) if whole is not None else (None, None)
+        errors = self._errors(whole, candidate.precision) if whole is not None else None
         engine = engines.load(str(candidate), folder, self.threads)
         result = evaluate(engine, self.samples, name=f"parity {candidate}")
         metric, expected = result.metrics["fitness"], self.reference.metrics["fitness"]
@@ -148,7 +149,11 @@ class Gate:
             problems.append(f"it finds nothing where the checkpoint finds {reference_found}")
         if not expected - metric <= max_drop:
             problems.append(f"fitness {metric:.4f}, expected at most {max_drop} below the checkpoint's {expected:.4f}")
-        if relative is not None and not relative <= allowed:
+        if errors and not np.isfinite(errors).all():
+            problems.append("its outputs have NaN or infinity, which the checkpoint's have not")
+            errors = None
+        absolute, relative = errors or (None, None)
+        if relative is not None and relative > allowed:
             problems.append(f"outputs differ by {relative:.2g} of their largest value, expected at most {allowed:.2g}")
         return Parity(
             passed=not problems,
@@ -166,10 +171,10 @@ class Gate:
     def refuse(self, message: str) -> Parity:
         """The verdict on a file that could not be made, or not be run."""
         expected = self.reference.metrics["fitness"]
-        return Parity(False, 0.0, expected, expected, None, None, len(self.samples), 0, _count(self.reference), message)
+        return Parity(False, None, expected, None, None, None, len(self.samples), 0, _count(self.reference), message)
 
-    def _errors(self, whole: "onnx.ModelProto | openvino.Model", precision: str) -> tuple[float | None, float | None]:
-        """The largest absolute and relative difference of the outputs before NMS, to two digits.
+    def _errors(self, whole: "onnx.ModelProto | openvino.Model", precision: str) -> tuple[float, float] | None:
+        """The largest absolute and relative difference of the outputs before NMS, to two digits; not finite where one is not.
 
         None for a two-stage detector that is not float32: rounding has it look at other proposals.
         """
@@ -184,14 +189,15 @@ class Gate:
             with torch.inference_mode():
                 expected = [tensor.numpy() for tensor in self.parts(torch.from_numpy(images))]
             if self.task in ("detect", "segment") and expected[0].ndim == 4 and precision != "fp32":
-                return None, None
+                return None
             got = run(images)
             if self.task in ("detect", "segment") and expected[0].ndim == 4:
                 got = [*match_proposals(got[0], got[1], expected[0], expected[1]), *got[2:]]
             for mine, theirs in zip(got, expected, strict=True):
-                absolute.append(float(np.abs(mine - theirs).max()))
+                with np.errstate(invalid="ignore"):  # infinity less infinity
+                    absolute.append(float(np.abs(mine - theirs).max()))
                 relative.append(absolute[-1] / max(float(np.abs(theirs).max()), 1e-12))
-        return float(f"{max(absolute):.2g}"), float(f"{max(relative):.2g}")
+        return float(f"{np.max(absolute):.2g}"), float(f"{np.max(relative):.2g}")
 
 
 def _runner(whole: "onnx.ModelProto | openvino.Model") -> Callable[[NDArray[np.uint8]], list[NDArray[Any]]]:

@@ -171,12 +171,15 @@ class Contender:
         if self.row["shipped"]:
             asked["streams_images_s"] = partial(self._all_sessions, samples)
         for column, ask in asked.items():
-            answer = ask()
+            said, answer = self.row["message"], ask()
             if not answer:
-                self.row |= {"status": "ok", "message": f"{column}: {self.row['status']}: {self.row['message']}"}
+                why = f"{column}: {self.row['status']}: {self.row['message']}"
+                self.row |= {"status": "ok", "message": "; ".join(filter(None, (said, why)))}
                 return
-            self.turns[column].append(answer["frames_s" if column == "video_fps" else "images_s"])
-            self.row[column] = _rounded(float(np.median(self.turns[column])))
+            value = answer["frames_s" if column == "video_fps" else "images_s"]
+            if value is not None:
+                self.turns[column].append(value)
+                self.row[column] = _rounded(float(np.median(self.turns[column])))
 
     def _growth(self) -> str:
         """What is said of a process whose peak memory grew in each half of its windows, and by more than windows differ."""

@@ -47,17 +47,24 @@ UNEVEN: Final = 8.0
 _ESCAPED: Final = re.compile("[\udc80-\udcff]")  # what Python makes of bytes that are not UTF-8 (PEP 383)
 _ORIENTATION: Final = 0x0112  # EXIF 2.32, section 4.6.4
 _BITS_PER_SAMPLE: Final = 258  # TIFF 6.0, section 8
+_DEEPEST: Final = 64  # bits of a channel; a header may say anything, in numbers of any kind
 _TURNED: Final = frozenset({5, 6, 7, 8})  # orientations that swap width and height
 FILLING: Final = 16
 """Bytes that may stand between a JPEG's pixels and its end, as cameras fill them; more are left of pixels that went wrong."""
 _FILLING: Final = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_SCAN: Final = re.compile(rb"(\xff\xda\x00(?:\x08\x01.{2}|\x0a\x02.{4}|\x0c\x03.{6}|\x0e\x04.{8})).{3}", re.DOTALL)
+_JFIF: Final = re.compile(rb"(\xff\xe0..JFIF\x00).", re.DOTALL)
+_ADOBE: Final = re.compile(rb"(\xff\xee..Adobe.{6}).", re.DOTALL)
+"""Before the bytes of a JPEG's header that libjpeg warns of: of a scan (ITU-T T.81, section B.2.3), the revision of JFIF, and
+the transform of colours (Adobe Technical Note 5116, section 18)."""
+_MOST: Final = 2**32 - 1  # of a side, as it is packed; BigTIFF can say more
 
 
-_PACKED: Final = struct.Struct("<?iibhih??32s?32s5f")
+_PACKED: Final = struct.Struct("<?IIbhih??32s?32s5f")
 _MEASURES: Final = ("brightness", "sharpness", "darkest", "lightest", "contrast")
 RECORD: Final = np.dtype(
     [
-        ("is_whole", "?"), ("width", "<i4"), ("height", "<i4"), ("orientation", "i1"), ("kind", "<i2"), ("frames", "<i4"),
+        ("is_whole", "?"), ("width", "<u4"), ("height", "<u4"), ("orientation", "i1"), ("kind", "<i2"), ("frames", "<i4"),
         ("bits", "<i2"), ("transparent", "?"), ("has_digest", "?"), ("digest", "V32"), ("has_look", "?"), ("look", "V32"),
         *((name, "<f4") for name in _MEASURES),
     ]
@@ -179,8 +186,8 @@ class Scans(Mapping[str, Scan]):
                 self._flaws[row] = scan.code, scan.got
             _PACKED.pack_into(
                 self._packed, row * _PACKED.size,
-                not scan.code, scan.width, scan.height, scan.orientation, kind, scan.frames, scan.bits, scan.transparent,
-                bool(scan.digest), bytes.fromhex(scan.digest), bool(scan.look), scan.look,
+                not scan.code, min(scan.width, _MOST), min(scan.height, _MOST), scan.orientation, kind, scan.frames, scan.bits,
+                scan.transparent, bool(scan.digest), bytes.fromhex(scan.digest), bool(scan.look), scan.look,
                 scan.brightness, scan.sharpness, scan.darkest, scan.lightest, scan.contrast,
             )  # fmt: skip
         self._kinds = list(kinds)
@@ -266,9 +273,10 @@ def _scan_bytes(found: Scan, data: bytes, max_pixels: int, decode: bool) -> Scan
         # Pillow decodes a PNG to look for EXIF behind its pixels
         orientation = (image.getexif() if decode else Image.Image.getexif(image)).get(_ORIENTATION, 1)
         orientation = orientation if orientation in range(1, 9) else 1
+        turn = 1 if image.format == "TIFF" else int(orientation)  # Pillow turns its size and its pixels
         found = found._replace(
-            width=height if orientation in _TURNED else width,
-            height=width if orientation in _TURNED else height,
+            width=height if turn in _TURNED else width,
+            height=width if turn in _TURNED else height,
             orientation=int(orientation),
             frames=2 if image.format != "MPO" and getattr(image, "is_animated", False) else 1,
             bits=_bits(image, data),
@@ -287,7 +295,7 @@ def _scan_bytes(found: Scan, data: bytes, max_pixels: int, decode: bool) -> Scan
         contrast = float(grey.max()) - float(grey.min())
     seen = picture if min(cells.shape) >= 2 * LOOK else Image.fromarray(grey)
     return found._replace(
-        look=look_of(_upright(seen, found.orientation)),
+        look=look_of(_upright(seen, turn)),
         brightness=float(cells.mean()),
         sharpness=sharpness_of(grey),
         darkest=darkest,
@@ -314,23 +322,17 @@ def _bits(image: Image.Image, data: bytes) -> int:
         return max(8, data[24])  # PNG 3rd edition, section 11.2.1
     if image.format == "TIFF":
         given = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
-        return max(8, *given) if isinstance(given, tuple) else 8
+        return int(min(max(8, *given), _DEEPEST)) if isinstance(given, tuple) else 8
     return 8
 
 
 def _decode(image: Image.Image, data: bytes) -> tuple[NDArray[np.uint8] | None, str, str]:
     """Grey pixels uint8 (H, W), not oriented; or None, the rule that they break, and what is wrong with them."""
-    import simplejpeg
-
     if image.format in ("JPEG", "MPO"):
-        colours = "CMYK" if image.mode == "CMYK" else "GRAY"
-        try:  # libjpeg only warns of missing data, and Pillow passes that over
-            decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colours, fastdct=True, strict=True)
+        try:
+            decoded = _decode_jpeg(data, "CMYK" if image.mode == "CMYK" else "GRAY")
         except ValueError as error:
-            filling = _FILLING.search(str(error))
-            if filling is None or int(filling[1]) > FILLING:
-                return None, "image.unreadable", str(error)
-            decoded = simplejpeg.decode_jpeg(data, colours, fastdct=True, strict=False)
+            return None, "image.unreadable", str(error)
         if image.mode in ("L", "RGB"):
             return decoded[:, :, 0], "", ""
     image.load()
@@ -341,6 +343,41 @@ def _decode(image: Image.Image, data: bytes) -> tuple[NDArray[np.uint8] | None, 
             return None, "image.deep", f"values from {low:g} to {high:g} ({image.mode})"
         return levels.astype(np.uint8), "", ""
     return np.asarray(image.convert("L")), "", ""
+
+
+def _decode_jpeg(data: bytes, colours: str) -> NDArray[np.uint8]:
+    """Pixels uint8 (H, W, C) of the colours `GRAY` or `CMYK`, not oriented.
+
+    Raises:
+        ValueError: libjpeg fails, or warns of what harms pixels, such as missing data, which Pillow passes over.
+    """
+    import simplejpeg
+
+    try:
+        decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colours, fastdct=True, strict=True)
+    except ValueError as error:
+        filling = _FILLING.search(str(error))
+        if filling and int(filling[1]) <= FILLING:
+            decoded = simplejpeg.decode_jpeg(data, colours, fastdct=True, strict=False)
+        elif (plain := _plain(data, str(error), colours)) != data:
+            decoded = _decode_jpeg(plain, colours)
+        else:
+            raise
+    return decoded
+
+
+def _plain(data: bytes, warning: str, colours: str) -> bytes:
+    """The JPEG with what libjpeg takes instead of what it warns of, so that it may tell of more; as it is where that harms.
+
+    It tells of the first warning alone, and stops at one of the header.
+    """
+    if "Invalid SOS parameters" in warning:  # of a sequential JPEG, which has no use for them
+        return _SCAN.sub(b"\\g<1>\x00\x3f\x00", data)
+    if "unknown JFIF revision" in warning:
+        return _JFIF.sub(b"\\g<1>\x01", data)
+    if "Unknown Adobe color transform" in warning:
+        return _ADOBE.sub(b"\\g<1>\x02" if colours == "CMYK" else b"\\g<1>\x01", data)
+    return data
 
 
 def _is_transparent(image: Image.Image, mode: str) -> bool:

@@ -33,7 +33,10 @@ def choose(rows: Sequence[Row], constraints: Constraints) -> dict[str, Any]:
         {
             "candidate": row["candidate"],
             "satisfies_constraints": not problems[row["candidate"]],
-            "reasons": problems[row["candidate"]] or [_standing(row, winner, row in tied, len(tied), constraints)],
+            "reasons": [
+                *(problems[row["candidate"]] or [_standing(row, winner, row in tied, len(tied), constraints)]),
+                *_doubts(row),
+            ],
         }
         for row in rows
     ]
@@ -78,6 +81,14 @@ def _problems(row: Row, constraints: Constraints) -> list[str]:
     unshipped = [] if row["shipped"] else ["not shipped: a reference, or an engine without locked requirements"]
     missing = [f"{column} not measured, which is the objective" for column in _unmeasured(row, constraints)]
     return [*unshipped, *missing, *(str(violation) for violation in violations(row, constraints))]
+
+
+def _doubts(row: Row) -> list[str]:
+    """What the benchmark noticed of a row that it measured."""
+    if row["status"] != "ok":
+        return []
+    unstable = ["its windows did not agree, so its latency is uncertain"] if row.get("is_stable") is False else []
+    return [*unstable, *filter(None, [row["message"]])]
 
 
 def _unmeasured(row: Row, constraints: Constraints) -> list[str]:

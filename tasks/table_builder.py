@@ -35,6 +35,7 @@ class StoredTables:
         classes: The table.
         counts: Of images, objects and classes.
         groups: The group of the images of a hash, where it is not the hash itself.
+        declared: The names of the classes that the dataset names itself, whether or not it has objects of them.
     """
 
     classes: pd.DataFrame
@@ -43,6 +44,7 @@ class StoredTables:
     _labels: "np.ndarray[tuple[int], np.dtype[np.int32]]"
     _splits: Mapping[str, str]
     groups: Mapping[str, str] = field(default_factory=dict)
+    declared: frozenset[str] = frozenset()
 
     def chunks(self) -> Iterator[Tables]:
         """Some thousand images at a time, each with all its objects; every chunk has all the classes."""
@@ -56,7 +58,8 @@ class StoredTables:
         ids = {name: number for number, name in enumerate(dict.fromkeys([*names, *sorted(used)]))}
         ignored = set(own.loc[own["ignore"].astype(bool), "name"])
         labels = np.array([ids[name] for name in used], np.int32)
-        return replace(self, classes=_classes(ids, ignored), counts=(*self.counts[:2], len(ids)), _labels=labels)
+        counts = (*self.counts[:2], len(ids))
+        return replace(self, classes=_classes(ids, ignored), counts=counts, _labels=labels, declared=frozenset(names))
 
     def read(self) -> Tables:
         """All of them."""
@@ -122,10 +125,12 @@ class TableBuilder:
         """
         self._pack_images()
         self._pack_objects()
-        ids = {name: number for number, name in enumerate(dict.fromkeys(classes) or sorted(self._codes))}
+        declared = dict.fromkeys(classes)
+        ids = {name: number for number, name in enumerate(declared or sorted(self._codes))}
         labels = np.array([ids[name] for name in self._codes], np.int32)
         counts = (self._count, self._object_count, len(ids))
-        return StoredTables(_classes(ids, set(ignore)), counts, self._file, labels, splits or {})
+        table = _classes(ids, set(ignore))
+        return StoredTables(table, counts, self._file, labels, splits or {}, declared=frozenset(declared))
 
     def _pack_images(self) -> None:
         if self._images:

@@ -1,6 +1,6 @@
 """validate: reads the dataset into the canonical tables, and says what is wrong with it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +9,9 @@ from pydantic import Field
 
 from sightline.errors import AnswerIsNo, SightlineError
 from tasks import duplicates, findings, formats, scan, schema, stage
-from tasks.expectations import check_tables
-from tasks.findings import Finding, finding
+from tasks.duplicate_rules import check_compared
+from tasks.expectations import check_labelled, check_tables
+from tasks.findings import Finding
 from tasks.findings_page import Source, write_page
 from tasks.image_rules import check_foreign, check_images
 from tasks.provenance import write_provenance
@@ -45,15 +46,17 @@ def validate(paths: Paths, config: Config) -> stage.Metrics:
     )
     tables = stored.read()
     errors = sorted(item for item in found if item.severity == "error")
+    errors.sort(key=lambda item: item.code == "dataset.empty")  # which follows from others
     source = Source(paths.raw, stored, config.validate_.max_pixels)
     quarantined: list[str] = []
     if config.validate_.on_error == "quarantine":
         quarantined = sorted({item.sample for item in errors if item.sample})
         errors = [item for item in errors if not item.sample]
-        tables = without(tables, quarantined)
-    if tables.images.empty or tables.classes.empty:
-        errors.append(finding("dataset.empty", f"{len(tables.images)} images of {len(tables.classes)} classes"))
-        found.append(errors[-1])
+        tables = without(tables, quarantined, stored.declared)
+        if not any(item.code == "dataset.empty" for item in found):
+            emptied = check_labelled(tables)
+            errors += emptied
+            found += emptied
     tables.write(paths.tables)
     write_provenance(paths.tables, dataset.name, dataset.source, name)
     findings.write(found, paths.report, quarantined)
@@ -96,16 +99,19 @@ def look_at(
         *reading.findings,
         *check_images(scans),
         *check_foreign(scan.walk(root, root)),
+        *check_compared(scans),
+        *check_labelled(tables),
         *check_tables(tables, alike, root, classes),
     ]
     return name, tables, found
 
 
-def without(tables: Tables, image_ids: Sequence[str]) -> Tables:
-    """The tables without some images and their objects; classes that only they had go with them."""
+def without(tables: Tables, image_ids: Sequence[str], declared: Container[str]) -> Tables:
+    """The tables without some images and their objects; classes that only they had, and nothing declares, go with them."""
     images = tables.images[~tables.images["image_id"].isin(image_ids)]
     objects = tables.objects[~tables.objects["image_id"].isin(image_ids)]
-    lost = set(tables.objects["label"]) - set(objects["label"])
+    named = {label for label, name in zip(tables.classes["id"], tables.classes["name"], strict=True) if name in declared}
+    lost = set(tables.objects["label"]) - set(objects["label"]) - named
     if not lost:
         return Tables(images, objects, tables.classes)
     kept = tables.classes[~tables.classes["id"].isin(lost)].sort_values("id")

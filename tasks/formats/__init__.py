@@ -21,6 +21,7 @@ from sightline.errors import SightlineError
 from tasks import variants
 from tasks.findings import Finding
 from tasks.once import unchanged
+from tasks.rules import SHAPE_IOU, SHAPE_PX
 from tasks.scan import SUFFIXES, Scan, Scans, scan
 from tasks.table_builder import StoredTables
 from tasks.tables import BOX, SPLITS, Box, Polygons, Tables
@@ -235,9 +236,26 @@ def detect(root: Path, name: str = "auto") -> str:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise SightlineError(f"{root}: {' and '.join(fitting)} fit alike: set dataset.format")
+        raise SightlineError(f"{root}: {' and '.join(fitting)} fit alike: set dataset.format (--format)")
     reasons = "".join(f"\n  {each}: {reason}" for each, reason in missing.items())
     raise SightlineError(f"{root}: not a dataset of a known format:{reasons}\nArrange it like one of these")
+
+
+def misfit(shape: Box, box: Box) -> str:
+    """What is wrong where the bounds of an object's outline are not its box (rule `shape.box`); empty where they are.
+
+    Boxes without size are none; they have a rule of their own.
+    """
+    xmin, ymin, xmax, ymax = box
+    is_near = max(abs(one - other) for one, other in zip(shape, box, strict=True)) <= SHAPE_PX
+    if is_near or xmax <= xmin or ymax <= ymin:
+        return ""
+    width, height = min(xmax, shape[2]) - max(xmin, shape[0]), min(ymax, shape[3]) - max(ymin, shape[1])
+    common = width * height if width > 0 and height > 0 else 0.0
+    if common >= SHAPE_IOU * ((xmax - xmin) * (ymax - ymin) + (shape[2] - shape[0]) * (shape[3] - shape[1]) - common):
+        return ""
+    own, others = (", ".join(f"{value:g}" for value in each) for each in (box, shape))
+    return f"box {own} (from 0, half-open), its outline within {others}"
 
 
 def base(root: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 from tasks.findings import Finding, finding
-from tasks.formats import Reading
+from tasks.formats import Reading, misfit
 from tasks.formats._coco_ids import Id, Ids, is_id
 from tasks.formats._coco_json import Document, Entries, Repeated, changed, load
 from tasks.formats._coco_shapes import BadShapeError, short, to_box, to_shape
@@ -259,7 +259,7 @@ class Reader:
                 continue
             used.setdefault(name, set()).add(category)
             try:
-                area = self._add(entry, source, scan, self._numbers[row], name)
+                area = self._add(entry, source, scan, self._numbers[row], name, where)
             except BadShapeError as bad:
                 self._tell(bad.code, f"{where}: {bad.got}", source.name, scan.image_id)
                 continue
@@ -269,8 +269,8 @@ class Reader:
             self._tell("coco.area", f"{len(wrong_areas)} areas, first of {wrong_areas[0]}", source.name)
         self._note_classes(source, names, used)
 
-    def _add(self, entry: dict[str, object], source: Source, scan: Scan, number: int, label: str) -> str:
-        """Adds an annotation's object; returns what its area is where that is wrong.
+    def _add(self, entry: dict[str, object], source: Source, scan: Scan, number: int, label: str, where: str) -> str:
+        """Adds the object of an annotation, which is called `where`; returns what its area is where that is wrong.
 
         Raises:
             BadShapeError: The annotation has something wrong with it.
@@ -289,6 +289,8 @@ class Reader:
             box = shape.box
         else:
             raise BadShapeError("coco.part_missing", "neither bbox nor segmentation")
+        if shape is not None and (got := misfit(shape.box, box)):
+            self._tell("shape.box", f"{got}, of {where}", source.name, scan.image_id)
         width, height = box[2] - box[0], box[3] - box[1]
         self._builder.add_object(
             scan.image_id, label, box, source.name,

@@ -20,6 +20,7 @@ from tasks.scan import SUFFIXES, Scan, Scans, walk
 
 MASKS: Final = {"semantic": "SegmentationClass", "instances": "SegmentationObject"}
 _ANNOTATIONS: Final = frozenset({"annotations", "annotation", "annots", "labels", "label", "xmls", "xml"})
+_SEMANTIC: Final = MASKS["semantic"].lower()
 _INSTANCES: Final = MASKS["instances"].lower()
 _OTHERS: Final = _ANNOTATIONS | {"imagesets", *(name.lower() for name in MASKS.values())}
 """Folders without images of the dataset, in lower case."""
@@ -38,6 +39,7 @@ class Layout:
         annotations: XML files: those in folders of annotations where there are such.
         images: Those in JPEGImages where it is there, else those outside folders of annotations and masks.
         instances: The masks of objects.
+        semantic: The masks of classes.
     """
 
     top: Path
@@ -45,6 +47,7 @@ class Layout:
     annotations: Names
     images: Names
     instances: Names
+    semantic: Names
 
     def __bool__(self) -> bool:
         """Whether there are annotations."""
@@ -92,7 +95,7 @@ def look(root: Path) -> Layout:
     folders: dict[str, frozenset[str]] = {}
     annotations = {True: Names(), False: Names()}  # whether in a folder of annotations
     images = {True: Names(), False: Names()}  # whether in a folder of something else
-    instances = Names()
+    instances, semantic = Names(), Names()
     for name in walk(top, root):
         suffix = name[name.rfind(".") :].lower()
         if suffix != ".xml" and suffix not in SUFFIXES:
@@ -105,11 +108,13 @@ def look(root: Path) -> Layout:
             annotations[not parts.isdisjoint(_ANNOTATIONS)].append(name)
         elif _INSTANCES in parts:
             instances.append(name)
+        elif _SEMANTIC in parts:
+            semantic.append(name)
         else:
             images[not parts.isdisjoint(_OTHERS)].append(name)
     kit = f"{prefix}{_KIT}/"
     pictures = Names(name for name in images[False] if name.startswith(kit)) or images[False] or images[True]
-    return Layout(top, prefix, annotations[True] or annotations[False], pictures, instances)
+    return Layout(top, prefix, annotations[True] or annotations[False], pictures, instances, semantic)
 
 
 class Pictures:

@@ -146,19 +146,22 @@ def _read_table(
     """Adds the images of a table; yields the paths that it lists."""
     place = table.path.relative_to(root).as_posix()
     prefix = "" if table.folder == root else f"{table.folder.relative_to(root).as_posix()}/"
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     rows = _rows(table.path)
     next(rows)
     try:
         for line, (file, *cells) in rows:
             scan = scans.get(prefix + file.strip().replace("\\", "/"))
             if scan is None:
-                findings.append(finding("image.missing", f"filename {file!r}", place, line))
+                findings.append(finding("image.missing", f"filename {file!r}", place, line, f"{place}: line {line}"))
                 continue
             yield scan.path
             bad = next((cell for cell in cells if cell.strip() not in _MARKS), None)
-            if scan.image_id in seen:
+            first = seen.get(scan.image_id, "")
+            if first == scan.path:
                 findings.append(finding("csv.twice", file, place, line, scan.image_id))
+            elif first:
+                findings.append(finding("image.ambiguous", f"{first}, {scan.path}", scan.path, image_id=scan.image_id))
             elif len(cells) != len(names):
                 findings.append(finding("csv.columns", f"{1 + len(cells)} cells", place, line, scan.image_id))
             elif bad is not None:
@@ -168,6 +171,6 @@ def _read_table(
                 for name, cell in zip(names, cells, strict=True):
                     if _MARKS[cell.strip()]:
                         builder.add_object(scan.image_id, name, NO_BOX, place, line)
-            seen.add(scan.image_id)
+            seen.setdefault(scan.image_id, scan.path)
     except (csv.Error, UnicodeDecodeError) as error:
         findings.append(finding("csv.malformed", str(error), place))

@@ -13,6 +13,8 @@ from tasks.rules._rule import SET_ASIDE, Rule
 EDGE_PX: Final = 2.0  # a box may leave the image by so much, or by EDGE_SHARE of the image's side, and is clipped
 EDGE_SHARE: Final = 0.02
 TINY_PX: Final = 2.0  # an object with a shorter side is left out
+SHAPE_PX: Final = 4.0  # a side of an outline may lie so far from its box: tools round, and outlines are drawn by hand
+SHAPE_IOU: Final = 0.5  # and where it lies further, they overlap by so much
 FEW: Final = 10  # objects of a class
 FEW_IMAGES: Final = 5  # of a split
 IMBALANCE: Final = 20.0  # objects of the most frequent class for one of the rarest; classes with FEW are told apart
@@ -29,23 +31,30 @@ ODD_ASPECT: Final = 3.0
 ODD_AREA: Final = 64.0
 _SHARED: Final[dict[str, Rule]] = {
     # Files
-    "image.missing": Rule("error", "the image of this annotation", f"add the image or delete the annotation, or {SET_ASIDE}"),
-    "image.empty": Rule("error", "an image", f"copy the file again, or {SET_ASIDE}"),
-    "image.unreadable": Rule(
-        "error", "a whole image (JPEG, PNG, WebP, BMP, TIFF, GIF)", f"copy the file again, or {SET_ASIDE}"
-    ),
+    "image.missing": Rule("error", "the image of this annotation", f"add the image or delete the annotation; {SET_ASIDE}"),
+    "image.empty": Rule("error", "an image", f"copy the file again; {SET_ASIDE}"),
+    "image.unreadable": Rule("error", "a whole image (JPEG, PNG, WebP, BMP, TIFF, GIF)", f"copy the file again; {SET_ASIDE}"),
     "image.too_large": Rule(
-        "error", "at most validate.max_pixels", f"reduce the image, raise validate.max_pixels, or {SET_ASIDE}"
+        "error",
+        "at most 50 million pixels, or validate.max_pixels in the pipeline",
+        "reduce the image; in the pipeline, raise validate.max_pixels, or validate.on_error=quarantine sets it aside",
     ),
     "image.deep": Rule(
-        "error", "values from 0 to 255", f"save it with 8 bits a channel: what is above 255 would turn white; or {SET_ASIDE}"
+        "error", "values from 0 to 255", f"save it with 8 bits a channel: what is above 255 would turn white; {SET_ASIDE}"
     ),
-    "image.foreign": Rule("warning", "JPEG, PNG, WebP, BMP, TIFF or GIF", "save it as one of them; it is not used"),
+    "image.foreign": Rule(
+        "warning", "JPEG, PNG, WebP, BMP, TIFF or GIF", "save it as one of them; it is not used", leaves_out=True
+    ),
     "image.suffix": Rule("warning", "the suffix of the file's format", "nothing: the bytes are what counts; rename the file"),
     "image.ambiguous": Rule("error", "one image of this name", "rename one: the name without its suffix must be unique"),
     "image.duplicate": Rule("warning", "each image once", "delete one of them; copies are kept in one split"),
     "image.copy": Rule("warning", "each picture once", "delete one of them; copies are kept in one split"),
     "image.near": Rule("info", "pictures that differ", "nothing: they are kept in one split"),
+    "image.not_compared": Rule(
+        "info",
+        "pictures of 32 pixels on each side that show something",
+        "see that none was saved again in another split: too small or too plain, they are near duplicates of none",
+    ),
     "image.oriented": Rule("info", "upright pixels", "nothing: the copy is turned upright"),
     "image.animated": Rule("warning", "one picture", "save the pictures that are meant as files: only the first one is used"),
     "image.cmyk": Rule("warning", "RGB or grey", "save it as RGB: without its profile the colours are only nearly right"),
@@ -58,22 +67,30 @@ _SHARED: Final[dict[str, Rule]] = {
     "image.tiny": Rule("warning", f"at least {SIDE_PX} pixels on each side", "look at it; take a larger picture or delete it"),
     "image.odd_size": Rule("warning", "about the size of the others", "look at it: it may be a thumbnail or another dataset's"),
     "annotation.missing": Rule(
-        "warning", "an annotation for each image", "annotate the image (an empty annotation is one); it is not used"
+        "warning",
+        "an annotation for each image",
+        "annotate the image (an empty annotation is one); it is not used",
+        leaves_out=True,
     ),
     "size.mismatch": Rule(
-        "error", "the image's own size", f"the boxes are of another image or scale: export again, or {SET_ASIDE}"
+        "error", "the image's own size", f"the boxes are of another image or scale: export again; {SET_ASIDE}"
     ),
     "size.missing": Rule("warning", "the image's size", "nothing: the image's own size is taken"),
     # Boxes
-    "box.inverted": Rule("error", "a box of positive width and height", f"swap or correct its corners, or {SET_ASIDE}"),
+    "box.inverted": Rule("error", "a box of positive width and height", f"swap or correct its corners; {SET_ASIDE}"),
     "box.out_of_bounds": Rule(
-        "error", "a box inside the image", f"the box is of another image or scale: correct it, or {SET_ASIDE}"
+        "error", "a box inside the image", f"the box is of another image or scale: correct it; {SET_ASIDE}"
     ),
     "box.edge": Rule("warning", "a box inside the image", "nothing: the copy is clipped to the image"),
     "box.tiny": Rule(
         "warning",
         f"at least {TINY_PX:g} pixels on each side",
         "nothing: it is left out of the copy; correct or delete it",
+    ),
+    "shape.box": Rule(
+        "warning",
+        "an outline that fills its box",
+        "look at both: one of them may be of another image or scale; both are used as they are",
     ),
     "object.duplicate": Rule("warning", "each object once", "nothing: one is left out of the copy"),
     "object.none": Rule("info", "an object", "nothing, if the image is meant to show only background"),
@@ -87,9 +104,9 @@ _SHARED: Final[dict[str, Rule]] = {
     ),
     "class.similar": Rule("warning", "names that differ", "rename one, or merge them if one class is meant"),
     "class.unknown": Rule(
-        "error", "a class of dataset.classes", f"correct the label, add the class to dataset.classes, or {SET_ASIDE}"
+        "error", "a class of dataset.classes", f"correct the label, or add the class to dataset.classes; {SET_ASIDE}"
     ),
-    "class.conflict": Rule("error", "one label for one picture", f"keep the copy that is right; or {SET_ASIDE}"),
+    "class.conflict": Rule("error", "one label for one picture", f"keep the copy that is right; {SET_ASIDE}"),
     "label.conflict": Rule(
         "warning",
         "the same labels on each copy of a picture",
@@ -97,11 +114,13 @@ _SHARED: Final[dict[str, Rule]] = {
     ),
     "class.not_in_train": Rule("error", "each class in train", "move some of its images to train, or leave the class out"),
     "class.not_in_split": Rule("warning", "each class in each split", "move some of its images there: it is not measured"),
-    "split.unknown_image": Rule("warning", "the name of an image", "correct the split file; the entry is not used"),
-    "split.twice": Rule("error", "each image in one split", f"correct the split files, or {SET_ASIDE}"),
+    "split.unknown_image": Rule(
+        "warning", "the name of an image", "correct the split file; the entry is not used", leaves_out=True
+    ),
+    "split.twice": Rule("error", "each image in one split", f"correct the split files; {SET_ASIDE}"),
     "split.unlisted": Rule("info", "every image in a split", "nothing: with the dataset's own splits it is not used"),
-    "split.leak": Rule("error", "the same image in one split", f"delete the copy, or {SET_ASIDE}"),
-    "split.copy": Rule("error", "the same picture in one split", f"delete the copy that was saved again, or {SET_ASIDE}"),
+    "split.leak": Rule("error", "the same image in one split", f"delete the copy; {SET_ASIDE}"),
+    "split.copy": Rule("error", "the same picture in one split", f"delete the copy that was saved again; {SET_ASIDE}"),
     "split.near": Rule(
         "warning", "near duplicates in one split", "nothing: the copy keeps them in one, the first of test, val, train"
     ),

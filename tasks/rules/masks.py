@@ -5,23 +5,21 @@ from typing import Final
 from tasks.rules._rule import SET_ASIDE, Rule
 
 RULES: Final[dict[str, Rule]] = {
-    "mask.unreadable": Rule("error", "a whole PNG", f"export the mask again, or {SET_ASIDE}"),
+    "mask.unreadable": Rule("error", "a whole PNG", f"export the mask again; {SET_ASIDE}"),
     "mask.lossy": Rule(
-        "error", "a PNG", f"export the masks as PNG: JPEG changes values, and to convert it brings none back; or {SET_ASIDE}"
+        "error", "a PNG", f"export the masks as PNG: JPEG changes values, and to convert it brings none back; {SET_ASIDE}"
     ),
-    "mask.size": Rule(
-        "error", "the image's own size", f"the mask is of another image or scale: export it again, or {SET_ASIDE}"
-    ),
+    "mask.size": Rule("error", "the image's own size", f"the mask is of another image or scale: export it again; {SET_ASIDE}"),
     "mask.kind": Rule(
         "error",
         "indices of 8 bits in all masks, or in all of them colours that a class file names",
-        "add the class file (classes.txt, label_colors.txt, class_dict.csv or labelmap.csv), export the mask again, or "
+        "add the class file (classes.txt, label_colors.txt, class_dict.csv or labelmap.csv), or export the mask again; "
         + SET_ASIDE,
     ),
     "mask.undeclared": Rule(
         "error",
         "values of the class file, and 255 for void",
-        f"add the class to the class file, correct the mask, or {SET_ASIDE}",
+        f"add the class to the class file, or correct the mask; {SET_ASIDE}",
     ),
     "mask.uniform": Rule("info", "two classes in a mask", "nothing, if the image is meant to show one alone"),
     "mask.oriented": Rule(

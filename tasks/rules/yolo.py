@@ -6,15 +6,15 @@ from tasks.rules._rule import SET_ASIDE, Rule
 
 RULES: Final[dict[str, Rule]] = {
     "yolo.columns": Rule(
-        "error", "class x y width height, or class and at least three points", f"export the label again, or {SET_ASIDE}"
+        "error", "class x y width height, or class and at least three points", f"export the label again; {SET_ASIDE}"
     ),
-    "yolo.polygon_odd": Rule("error", "an x and a y for each point", f"export the label again, or {SET_ASIDE}"),
-    "yolo.class_id": Rule("error", "the id of a class", f"correct the label or the list of names, or {SET_ASIDE}"),
-    "yolo.not_a_number": Rule("error", "a finite number", f"correct the value, or {SET_ASIDE}"),
+    "yolo.polygon_odd": Rule("error", "an x and a y for each point", f"export the label again; {SET_ASIDE}"),
+    "yolo.class_id": Rule("error", "the id of a class", f"correct the label or the list of names; {SET_ASIDE}"),
+    "yolo.not_a_number": Rule("error", "a finite number", f"correct the value; {SET_ASIDE}"),
     "yolo.not_normalised": Rule(
-        "error", "a share of the image's side, 0..1", f"divide pixels by the image's width and height, or {SET_ASIDE}"
+        "error", "a share of the image's side, 0..1", f"divide pixels by the image's width and height; {SET_ASIDE}"
     ),
-    "yolo.unreadable": Rule("error", "a label in UTF-8 text of at most 4 MiB", f"save it as UTF-8 again, or {SET_ASIDE}"),
+    "yolo.unreadable": Rule("error", "a label in UTF-8 text of at most 4 MiB", f"save it as UTF-8 again; {SET_ASIDE}"),
     "yolo.mixed": Rule(
         "warning",
         "boxes alone or polygons alone",
@@ -38,6 +38,7 @@ RULES: Final[dict[str, Rule]] = {
         "warning",
         "a path below the dataset's folder",
         "make it relative to data.yaml; nothing is read there, and folders' names tell the splits",
+        leaves_out=True,
     ),
     "yolo.path_missing": Rule(
         "warning", "a folder of images or a list of them (*.txt)", "correct or remove the entry; folders' names tell the splits"
@@ -48,5 +49,7 @@ RULES: Final[dict[str, Rule]] = {
         "name different folders; the nearest folder's split is taken, the first of train, val, test for the same",
     ),
     "yolo.download": Rule("info", "no download", "nothing: it is never run"),
-    "yolo.keypoints": Rule("warning", "boxes or polygons", "nothing, if keypoints are not needed: their boxes alone are read"),
+    "yolo.keypoints": Rule(
+        "warning", "boxes or polygons", "nothing, if keypoints are not needed: their boxes alone are read", leaves_out=True
+    ),
 }

@@ -112,6 +112,18 @@ def test_select_knows_the_task(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert select([str(tmp_path), "constraints.min.mAP50=null", "+constraints.min={mAP: 0.8}"]) == 0
 
 
+@pytest.mark.parametrize("bound", ["+constraints.min={accuracy_top1: 0.85}", "constraints.min.accuracy_top1=0.85"])
+def test_select_goes_by_the_columns_of_the_table(table: Path, bound: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model of one's own has a name of its own, which is in no file of conf/model."""
+    content = json.loads((table / "benchmark.json").read_text()) | {"model": "my-net"}
+    for row in content["rows"]:
+        row |= {"cost_per_million": row["p99_ms"], "batch3_images_s": 5.0}
+    (table / "benchmark.json").write_text(json.dumps(content))
+    more = ["constraints.objective=cost_per_million", "+constraints.min={batch3_images_s: 1}"]
+    assert select([str(table), bound, *more[: 1 + bound.startswith("c")]]) == 0
+    assert capsys.readouterr().out.startswith("# onnxruntime-cpu-fp32")
+
+
 def graph(folder: Path, inputs: dict[str, tuple[int, list[Any]]], outputs: dict[str, list[Any]]) -> Path:
     """An ONNX file of these inputs (type and shape) and outputs; what it computes does not matter."""
     from onnx import TensorProto, helper, save

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from datasets import annotation, class_folders, coco, mask, masks, picture, read, stripes, voc
+from datasets import annotation, class_folders, coco, mask, masks, picture, read, stripes, voc, yolo
 from PIL import Image
 from test_transform import run as run_transform
 
@@ -48,6 +48,30 @@ def test_a_clean_dataset_is_exit_code_0(tmp_path: Path) -> None:
     assert sightline("validate", voc(tmp_path / "data"), "--report", tmp_path / "report") == 0
 
 
+def test_a_dataset_without_a_label_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = yolo(tmp_path / "data")
+    for path in root.glob("labels/*/*.txt"):
+        path.write_text("")
+    report = ["--report", tmp_path / "report"]
+    assert sightline("validate", root, *report) == 1
+    printed = capsys.readouterr().out
+    assert "dataset.empty" in printed
+    assert "30 images of 2 classes with 0 objects, expected labelled images" in printed
+    assert sightline("convert", root, tmp_path / "out", "--to", "coco", "--validate", *report) == 1
+    assert "1 errors, nothing is written" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_headers_alone_say_that_no_pixel_was_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, said = voc(tmp_path / "data"), "Pixels were not decoded"
+    for more in ([], ["--headers"]):
+        assert sightline("validate", root, "--report", tmp_path / "report", *more) == 0
+        assert (said in capsys.readouterr().out) == bool(more)
+        page = (tmp_path / "report/findings.html").read_text()
+        assert "Nothing was found." in page
+        assert (said in page) == bool(more)
+
+
 @pytest.mark.parametrize("verb", ["validate", "convert", "diff"])
 def test_nothing_there_is_one_line(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = {"validate": [], "convert": [tmp_path / "out", "--to", "voc"], "diff": [tmp_path]}[verb]
@@ -76,6 +100,26 @@ def test_errors_are_not_converted(tmp_path: Path, capsys: pytest.CaptureFixture[
     (root / "JPEGImages/005.jpg").write_bytes(b"")
     assert sightline("convert", root, tmp_path / "out", "--to", "voc") == 2
     assert "1 errors, first: JPEGImages/005.jpg: 0 bytes" in capsys.readouterr().err
+
+
+def test_what_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc(tmp_path / "data")
+    assert sightline("convert", root, tmp_path / "clean", "--to", "yolo") == 0
+    assert ", first " not in capsys.readouterr().err
+    for index in range(2):
+        picture(root / f"JPEGImages/new{index}.jpg", 99 + index)
+    mask(root / "SegmentationObject/005.png", stripes((0, 9)))
+    mask(root / "SegmentationClass/nobody.png", stripes((0, 1)))
+    (root / "JPEGImages/other.heic").write_bytes(b"heic")
+    assert sightline("convert", root, tmp_path / "out", "--to", "yolo") == 0
+    told = [line.partition(", expected")[0] for line in capsys.readouterr().err.splitlines() if ", first " in line]
+    assert told == [
+        "annotation.missing: 2, first JPEGImages/new0.jpg: no XML",
+        "image.foreign: 1, first JPEGImages/other.heic: a .heic file",
+        "voc.instances: 1, first SegmentationObject/005.png: number 9, and 2 objects",
+        "voc.semantic: 1, first SegmentationClass: 1 masks of classes",
+    ]
+    assert len(list((tmp_path / "out/images").rglob("*.jpg"))) == 30
 
 
 @pytest.mark.parametrize("more", [[], ["--headers"]])
@@ -147,9 +191,54 @@ def test_diff_of_a_dataset_and_its_copy_with_one_more(tmp_path: Path, capsys: py
     assert "1 added, 0 removed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("side", ["old", "new"])
+def test_diff_refuses_what_cannot_be_read_whole(side: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for make, file in ((coco, "annotations/instances_val.json"), (voc, "Annotations/005.xml")):
+        paths = {name: make(tmp_path / make.__name__ / name) for name in ("old", "new")}
+        (paths[side] / file).write_text("{")
+        assert sightline("diff", *paths.values()) == 2
+        printed = capsys.readouterr()
+        assert f"{paths[side]}: 1 errors, first: {file}:" in printed.err
+        assert "run `sightline validate`" in printed.err
+        assert "removed" not in printed.out
+
+
+def test_diff_takes_the_formats_of_what_fits_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new, boxes = voc(tmp_path / "old"), voc(tmp_path / "new"), tmp_path / "boxes"
+    for root in (old, new):
+        mask(root / "SegmentationClass/000.png", stripes((0, 1)))
+    assert sightline("diff", old, new) == 2
+    assert "masks and voc fit alike: set dataset.format (--format)" in capsys.readouterr().err
+    assert sightline("diff", old, new, "--format", "voc") == 0
+    assert sightline("convert", old, boxes, "--to", "yolo", "--format", "voc") == 0
+    for name in ("yolo", "auto"):
+        assert sightline("diff", old, boxes, "--format", "voc", "--format", name) == 0
+    assert sightline("diff", old, new, *["--format", "voc"] * 3) == 2
+    assert "expected at most two" in capsys.readouterr().err
+
+
+def test_diff_takes_the_origin(tmp_path: Path) -> None:
+    root = voc(tmp_path / "root")
+    for path in (root / "Annotations").iterdir():
+        annotation(path, [("cat", 0, 3, 19, 20), ("dog", 30, 0, 63, 47)])
+    assert sightline("convert", root, tmp_path / "out", "--to", "yolo", "--voc-origin", "0") == 0
+    assert sightline("diff", root, tmp_path / "out") == 1
+    assert sightline("diff", root, tmp_path / "out", "--voc-origin", "0") == 0
+
+
 def test_diff_of_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = masks(tmp_path / "old"), masks(tmp_path / "new")
     assert sightline("diff", old, new) == 0
+    colours = np.array([(0, 0, 0), (128, 64, 128), (64, 0, 128), (9, 9, 9)], np.uint8)
+    coloured = masks(tmp_path / "coloured")
+    for path in coloured.glob("masks/*/*.png"):
+        mask(path, colours[stripes((0, 0, 1, 2, 3))])
+    names = (old / "classes.txt").read_text().split()
+    (coloured / "classes.txt").unlink()
+    (coloured / "label_colors.txt").write_text(
+        "".join(f"{red} {green} {blue} {name}\n" for name, (red, green, blue) in zip(names, colours.tolist(), strict=True))
+    )
+    assert sightline("diff", old, coloured) == 0
     mask(new / "masks/train/003.png", stripes((0, 1, 2, 3, 3)))
     assert sightline("diff", old, new) == 1
     assert "1 relabelled" in capsys.readouterr().out

@@ -8,6 +8,7 @@ import yaml
 
 from flows.compose import compose_params, write_params
 from sightline.errors import SightlineError
+from tasks.constraints import LISTED
 from tasks.schema import Dataset, Train, parse
 from tasks.sources import source_digest
 
@@ -84,6 +85,7 @@ def test_each_model_states_its_whole_recipe(root: Path) -> None:
         (["~export.max_drop.int8"], "set export.max_drop.int8"),
         (["+constraints.max.p99=20"], "constraints.max: got p99: expected one of p50_ms"),
         (["+constraints.max.p99_m=20"], "did you mean p99_ms?"),
+        (["constraints.max.p95_ms=20"], "expected an override that adds it: '+constraints.max={p95_ms: ...}'"),
         (["model=resnet18", "train.optimizer=MuSGD"], "train.optimizer: got MuSGD: expected one of SGD, AdamW"),
         (["dataset.source=generate", "dataset.path=x"], "dataset.source: got generate: expected one of folder, generated"),
         (["dataset.format=kitti"], "dataset.format: got kitti"),
@@ -104,6 +106,11 @@ def test_a_wrong_override_is_named_with_what_was_expected(root: Path, overrides:
     with pytest.raises(SightlineError) as caught:
         compose_params(overrides, root)
     assert message in str(caught.value)
+
+
+def test_the_bounds_of_conf_are_known_by_name(root: Path) -> None:
+    listed = yaml.safe_load((root / "conf/constraints/default.yaml").read_text())
+    assert {f"{kind}.{column}" for kind in ("max", "min") for column in listed[kind]} == LISTED
 
 
 def test_a_candidate_may_have_its_own_threads_batch_and_streams(root: Path) -> None:

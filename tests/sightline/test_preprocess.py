@@ -46,15 +46,25 @@ def test_exif_of_a_wrong_type_does_not_keep_an_image_from_being_turned() -> None
     assert decode(stream.getvalue()).shape == (20, 10, 3)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(10))
-def test_every_orientation_is_turned_as_pillow_does(orientation: int) -> None:
+def test_every_orientation_is_turned_as_pillow_does(orientation: int, kind: str) -> None:
+    """Pillow turns a TIFF when it loads it, and any other image when it is asked to."""
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (10, 20, 3), np.uint8))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stream = io.BytesIO()
-    image.save(stream, "PNG", exif=exif)
-    with Image.open(stream) as saved:
+    png, stream = io.BytesIO(), io.BytesIO()
+    image.save(png, "PNG", exif=exif)
+    image.save(stream, kind, exif=exif)
+    with Image.open(png) as saved:
         np.testing.assert_array_equal(decode(stream.getvalue()), np.asarray(ImageOps.exif_transpose(saved)))
+
+
+def test_a_packed_tiff_is_turned_once() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (10, 20, 3), np.uint8))
+    stream = io.BytesIO()
+    image.save(stream, "TIFF", compression="tiff_lzw", tiffinfo={0x0112: 6})
+    np.testing.assert_array_equal(decode(stream.getvalue()), np.asarray(image.transpose(Image.Transpose.ROTATE_270)))
 
 
 def test_a_format_that_runs_programs_is_no_image() -> None:

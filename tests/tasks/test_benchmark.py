@@ -8,7 +8,8 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tasks import benchmark as stage
 from tasks import benchmark_report, machine, models, rounds, schema
 from tasks.benchmark import Config, Paths, benchmark
 from tasks.graph import export_parts, finish, join
-from tasks.measure import Job
+from tasks.measure import Bench, Job
 from tasks.models import WEIGHTS_FILE
 from tasks.selection import choose
 from tasks.tables import Dataset
@@ -287,6 +288,12 @@ def test_what_grows_from_window_to_window_is_named(inputs: dict[str, Path], tmp_
     assert (rows["leaky-fp32"]["status"], rows["pytorch-fp32"]["message"]) == ("ok", "")
 
 
+def test_what_grows_until_it_ends_keeps_both_its_messages(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
+    fake.growth_mb, fake.failing = {"leaky-fp32": 1.0}, ("video", "leaky-fp32")
+    message = measured(inputs, tmp_path / "report", "leaky-fp32")["leaky-fp32"]["message"]
+    assert message.endswith("of 3 windows: it may leak; video_fps: memory: too much")
+
+
 def test_a_candidate_that_could_win_is_measured_until_its_p99_is_known(
     inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]
 ) -> None:
@@ -347,6 +354,31 @@ def test_memory_of_all_sessions_of_a_service_is_measured_before_what_would_count
     fake.failing = ("streams", "small-fp32")
     row = measured(inputs, tmp_path / "again", "small-fp32")["small-fp32"]
     assert (row["status"], row["message"]) == ("memory", "too much"), "a service could not run it"
+
+
+class Counting:
+    """In place of a predictor: counts the images that it is given."""
+
+    def __init__(self) -> None:
+        self.images, self.description = 0, SimpleNamespace(max_batch=8)
+
+    def warm_up(self) -> None:
+        pass
+
+    def batch(self, files: list[bytes], conf: float) -> None:
+        self.images += len(files)
+
+
+@pytest.mark.parametrize(("size", "samples", "images"), [(1, 33, 33), (8, 33, 40), (16, 1, 16)])
+def test_all_images_of_a_batch_are_counted(size: int, samples: int, images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, predictors = Bench.__new__(Bench), [Counting(), Counting()]
+    bench.size, bench.requests, bench.predictor = size, [b"a", b"b"], cast("Any", predictors[0])
+    bench.job = Job("a-fp32", "", "", 0.5, [], 0, "", "", "")
+    monkeypatch.setattr(bench, "_predictor", lambda: predictors[1])
+    monkeypatch.setattr("tasks.measure.time.perf_counter", iter([0.0, 2.0]).__next__)
+    assert bench.streams(2, samples)["images_s"] == images, "two sessions, in two seconds"
+    assert [each.images for each in predictors] == [images, images]
+    assert bench.batch(9, samples) == {"images_s": None}, "more than the model takes"
 
 
 def test_numbers_of_threads_that_are_best_at_nothing_are_screened_out(

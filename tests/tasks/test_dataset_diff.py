@@ -4,8 +4,10 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from datasets import tables
+from datasets import mask, stripes, tables
+from PIL import Image
 
 from tasks.dataset_diff import compare
 from tasks.tables import Tables
@@ -100,14 +102,30 @@ def test_the_order_of_classes() -> None:
     assert "Order    class0, class1 to class1, class0" in found.to_text()
 
 
-def test_masks_by_their_bytes(tmp_path: Path) -> None:
-    found = tables(BOXES[:1])
-    found.images["mask"] = "mask.png"
-    for side, data in (("old", b"old"), ("new", b"new"), ("copy", b"old")):
-        (tmp_path / side).mkdir()
-        (tmp_path / side / "mask.png").write_bytes(data)
-    assert compare(found, found, tmp_path / "old", tmp_path / "copy").is_empty
+def test_masks_by_what_they_show(tmp_path: Path) -> None:
+    found = tables(BOXES[:2])
+    found.images["mask"] = ["mask.png", None]
+    pixels = stripes((0, 1, 1, 255))
+    mask(tmp_path / "old/mask.png", pixels)
+    again = Image.fromarray(pixels).convert("P")
+    again.putpalette([value for index in range(256) for value in (index, 0, 255 - index)])
+    (tmp_path / "again").mkdir()
+    again.save(tmp_path / "again/mask.png", compress_level=1)
+    mask(tmp_path / "new/mask.png", np.roll(pixels, 1))
+    mask(tmp_path / "turned/mask.png", np.where(pixels == 255, 255, 1 - pixels).astype(np.uint8))
+    assert (tmp_path / "old/mask.png").read_bytes() != (tmp_path / "again/mask.png").read_bytes()
+    assert compare(found, found, tmp_path / "old", tmp_path / "again").is_empty
     changed = compare(found, found, tmp_path / "old", tmp_path / "new").relabelled
     assert [(name, len(gone), len(come)) for name, gone, come in changed] == [("000", 1, 1)]
+    turned = dataclasses.replace(
+        found, classes=found.classes.assign(id=[1, 0]), objects=found.objects.assign(label=1 - found.objects["label"])
+    )
+    assert compare(found, turned, tmp_path / "old", tmp_path / "turned").relabelled == []
+    assert compare(found, turned, tmp_path / "old", tmp_path / "old").relabelled != []
     assert compare(found, found).is_empty
-    assert compare(tables(BOXES[:1]), found).relabelled == [("000", [], ["mask"])]
+    assert compare(tables(BOXES[:2]), found).relabelled == [("000", [], ["mask"])]
+
+
+def test_more_classes_than_a_mask_can_have() -> None:
+    many = tables([(index, 1, 1, 20, 20, False) for index in range(300)])
+    assert compare(many, many, Path(), Path()).is_empty

@@ -111,6 +111,17 @@ def test_a_broken_image_is_passed_over(tmp_path: Path) -> None:
     assert find(tmp_path)[1] == Duplicates({}, {})
 
 
+def test_what_is_too_small_or_too_plain_to_be_compared_is_named(tmp_path: Path) -> None:
+    photograph(1).save(tmp_path / "a.png")
+    photograph(2, (31, 31)).save(tmp_path / "small.png")
+    Image.new("L", (64, 64), 90).save(tmp_path / "plain.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    scans, _ = find(tmp_path)
+    assert [scans.paths[row] for row in duplicates.not_compared(scans)] == ["plain.png", "small.png"]
+    headers = scan(tmp_path, images(tmp_path, tmp_path), 50_000_000, decode=False)
+    assert len(duplicates.not_compared(headers)) == 0
+
+
 def brute_force(looks: np.ndarray) -> list[int]:
     bits = np.unpackbits(looks, axis=1).astype(int)
     count = bits.sum(axis=1)

@@ -275,9 +275,38 @@ def test_parity_catches_another_preprocessing(
         broken, tmp_path, FILES["fp32"].judge, max_drop=0.001
     )
     assert not verdict.passed
-    assert verdict.drop > 0.3
+    assert (verdict.drop or 0) > 0.3
     assert "fitness" in verdict.message
     assert "outputs differ" in verdict.message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_parity_catches_one_value_that_is_no_number(
+    value: float,
+    inputs: tuple[dict[str, Path], schema.Model],
+    parts: Parts,
+    description: ModelDescription,
+    samples: list[Sample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        outputs = [tensor.detach().numpy() for tensor in parts(torch.from_numpy(images))]
+        if len(images) < parity.RAW_IMAGES:  # the last of the nine images
+            outputs[-1].flat[-1] = value
+        return outputs
+
+    monkeypatch.setattr(parity, "_runner", lambda _: run)
+    whole = join(export_parts(parts, description))
+    write(finish(whole, description), tmp_path / "model.onnx")
+    replace(description, files={"fp32": describe_file(tmp_path / "model.onnx")}).write(tmp_path)
+    gate = Gate(inputs[0]["champion"], parts, samples, threads=1)
+    verdict = gate.judge(whole, tmp_path, FILES["fp32"].judge, max_drop=0.001)
+    parity.write_report({"fp32": verdict}, tmp_path)
+    report = json.loads((tmp_path / "parity.json").read_text())["fp32"]
+    assert not report["passed"]
+    assert report["message"] == "its outputs have NaN or infinity, which the checkpoint's have not"
+    assert (report["max_abs_error"], report["max_rel_error"]) == (None, None)
 
 
 @pytest.mark.parametrize("deviation", [0.0, 2.0])
@@ -300,8 +329,20 @@ def test_parity_catches_a_calibration_on_noise(
     gate = Gate(inputs[0]["champion"], parts, samples, threads=1)
     verdict = gate.judge(whole, tmp_path, FILES["int8"].judge, max_drop=0.01)
     assert not verdict.passed
-    assert verdict.drop > 0.3
+    assert (verdict.drop or 0) > 0.3
     assert "fitness" in verdict.message
+
+
+def test_a_failure_of_tensors_alone_is_kept_with_a_script_that_compares_them(
+    inputs: tuple[dict[str, Path], schema.Model], graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "export_parts", lambda *_: graphs)
+    monkeypatch.setitem(parity.MAX_ERROR, "fp16", 0.0)
+    paths = Paths(**inputs[0], model=tmp_path / "model", report=tmp_path / "report")
+    export(paths, Config(model=inputs[1], export=EXPORT.model_copy(update={"precisions": ("fp32", "fp16")})))
+    verdict = json.loads((paths.report / "parity.json").read_text())["fp16"]
+    assert verdict["message"].startswith("outputs differ by ")
+    assert "-m" in (paths.report / verdict["reproduce"]).read_text().partition("tasks.export")[0][-20:]
 
 
 def test_failed_variant_is_left_out_and_kept_in_the_report(
@@ -336,10 +377,12 @@ def test_what_cannot_be_made_is_left_out_with_a_script_that_repeats_it(
     for name in ("quantise", "ranked_layers"):
         monkeypatch.setattr(f"tasks.attempts.{name}", fails)
     paths = Paths(**inputs[0], model=tmp_path / "model", report=tmp_path / "report")
-    export(paths, Config(model=inputs[1], export=EXPORT.model_copy(update={"precisions": ("fp32", "int8")})))
+    figures = export(paths, Config(model=inputs[1], export=EXPORT.model_copy(update={"precisions": ("fp32", "int8")})))
     assert list(ModelDescription.read(paths.model).files) == ["fp32"]
+    assert set(figures) == {"fp32/metric", "fp32/drop"}, "nothing is known of what was not measured"
     verdict = json.loads((paths.report / "parity.json").read_text())["int8"]
     assert verdict["message"] == "ZeroDivisionError: no range"
+    assert (verdict["metric"], verdict["drop"]) == (None, None)
     script = paths.report / verdict["reproduce"]
     values = {"model": inputs[1].model_dump(mode="json"), "export": EXPORT.model_dump(mode="json")}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))

@@ -53,7 +53,8 @@ def yolo_label(path: Path) -> None:
 def xml(path: Path, image: str, inner: str = "", more: str = "") -> None:
     objects = "".join(
         f"<object><name>{name}</name><pose>Unspecified</pose><truncated>0</truncated><difficult>0</difficult><occluded>0</occluded>"
-        f"<bndbox><xmin>{a + 1}</xmin><xmax>{c}</xmax><ymin>{b + 1}</ymin><ymax>{d}</ymax></bndbox>{inner}</object>"
+        f"<bndbox><xmin>{a + 1}</xmin><xmax>{c}</xmax><ymin>{b + 1}</ymin><ymax>{d}</ymax></bndbox>"
+        f"{inner.format(a=a, b=b, c=c, d=d)}</object>"
         for name, (a, b, c, d) in zip(("cat", "dog"), BOXES, strict=True)
     )
     head = f"<folder></folder><filename>{image}</filename><path>{image}</path><source><database>Unknown</database></source>"
@@ -238,7 +239,7 @@ def pets(root: Path) -> None:
 
 
 def voc_with_polygons(root: Path) -> None:
-    points = ((9, 7), (19, 7), (19, 24))
+    points = ("{a}", "{b}"), ("{c}", "{b}"), ("{c}", "{d}")
     outline = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in points)
     for name in flat_images(root, "JPEGImages"):
         xml(root / f"Annotations/{name}.xml", f"{name}.jpg", f"<deleted>0</deleted><polygon>{outline}</polygon>")

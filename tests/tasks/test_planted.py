@@ -158,6 +158,14 @@ PLANTED: dict[str, tuple[Make, Plant, str]] = ELSEWHERE | {
     "image.ambiguous": (voc, lambda root: picture(root / "JPEGImages/005.png", 500), "005"),
     "size.missing": (voc, xml(f"<annotation><filename>005.jpg</filename>{OBJECT.format(1)}</annotation>"), "005.xml"),
     "object.none": (voc, boxes(), "005.jpg"),
+    "image.not_compared": (
+        class_folders, lambda root: Image.new("RGB", (64, 48), (90, 20, 20)).save(root / "cat/005.jpg"),
+        "1 of 60 images too small or too plain, first cat/005.jpg",
+    ),
+    "shape.box": (coco, note(segmentation=[[0, 0, 0.3, 0, 0.3, 0.4]], area=None), f"{VAL}: box 0, 0, 20, 20"),
+    "voc.semantic": (
+        voc, lambda root: mask(root / "SegmentationClass/nobody.png", stripes((0, 1))), "SegmentationClass: 1 masks of classes",
+    ),
     "csv.malformed": (class_csv, text("valid/_classes.csv", b"filename,cat,dog\n\"020.jpg,0,1\n"), "valid/_classes.csv"),
     "csv.header": (class_csv, text("valid/_classes.csv", b"filename,cat,cat\n020.jpg,0,1\n"), "valid/_classes.csv:1"),
     "csv.columns": (class_csv, text("valid/_classes.csv", b"filename,cat,dog\n020.jpg,0\n"), "valid/_classes.csv:2"),

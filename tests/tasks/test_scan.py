@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from sightline.errors import SightlineError
-from tasks.scan import Scan, look_of, scan, scan_file, walk
+from tasks.scan import Scan, Scans, look_of, scan, scan_file, walk
 
 LIMIT = 1_000_000
 
@@ -29,9 +30,9 @@ def encoded(kind: str, mode: str = "RGB", **settings: object) -> bytes:
     return data.getvalue()
 
 
-def look_at(folder: Path, data: bytes, name: str = "a.png") -> Scan:
+def look_at(folder: Path, data: bytes, name: str = "a.png", *, decode: bool = True) -> Scan:
     (folder / name).write_bytes(data)
-    return scan_file(folder, name, max_pixels=LIMIT, decode=True)
+    return scan_file(folder, name, max_pixels=LIMIT, decode=decode)
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -127,8 +128,9 @@ def test_colours_of_16_bits_are_told(tmp_path: Path) -> None:
     assert look_at(tmp_path, data).bits == 16
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_look_is_that_of_the_upright_image(orientation: int, tmp_path: Path) -> None:
+def test_the_look_is_that_of_the_upright_image(orientation: int, kind: str, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     lying = {
@@ -140,9 +142,10 @@ def test_the_look_is_that_of_the_upright_image(orientation: int, tmp_path: Path)
     for step in lying[orientation]:
         image = image.transpose(step)
     data = io.BytesIO()
-    image.save(data, "PNG", exif=exif)
+    image.save(data, kind, exif=exif)
     found = look_at(tmp_path, data.getvalue())
     assert (found.width, found.height, found.orientation) == (64, 48, orientation)
+    assert look_at(tmp_path, data.getvalue(), decode=False)[:3] == found[:3], "name and size"
     assert found.look == look_of(scene().convert("L"))
 
 
@@ -204,6 +207,39 @@ def test_a_png_of_too_many_pixels_is_never_decoded(decode: bool, tmp_path: Path,
     assert (found.code, found.got, found.width, found.height) == ("image.too_large", "64x48", 64, 48)
 
 
+@pytest.mark.parametrize("decode", [True, False])
+@pytest.mark.parametrize("kind", ["BMP", "PNG"])
+def test_a_side_that_no_signed_number_holds_is_told(kind: str, decode: bool, tmp_path: Path) -> None:
+    side, bmp = 2**31 + 1, KINDS["BMP"]
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, 48, 8, 2, 0, 0, 0))
+    png = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(png if kind == "PNG" else bmp[:18] + struct.pack("<I", side) + bmp[22:])
+    found = scan(tmp_path, ["a.png"], LIMIT, decode=decode)["a.png"]
+    assert (found.code, found.got, found.width, found.height) == ("image.too_large", f"{side}x48", side, 48)
+
+
+def test_a_side_that_no_number_of_32_bits_holds_is_kept_as_the_greatest() -> None:
+    found = Scans(["a.tif"], [Scan("a.tif", 2**40, 7, code="image.too_large", got=f"{2**40}x7")])["a.tif"]
+    assert (found.width, found.height, found.got) == (2**32 - 1, 7, f"{2**40}x7")
+
+
+@pytest.mark.parametrize("bits", [8, 70_000])
+def test_a_tiff_may_say_anything_of_its_bits(bits: int, tmp_path: Path) -> None:
+    """Pillow opens an image of more values of BitsPerSample than it has channels, and passes the rest over."""
+    tags = {256: 1, 257: 1, 258: (8, bits), 259: 1, 262: 1, 273: 200, 277: 1, 278: 1, 279: 1}  # LONGs
+    entries, more = b"", b""
+    for tag, value in tags.items():
+        values = value if isinstance(value, tuple) else (value,)
+        packed = struct.pack(f"<{len(values)}I", *values)
+        place = packed if len(packed) == 4 else struct.pack("<I", 150)
+        more = packed if len(packed) > 4 else more
+        entries += struct.pack("<HHI", tag, 4, len(values)) + place
+    data = b"II*\x00" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    (tmp_path / "a.tif").write_bytes(data.ljust(150, b"\0") + more.ljust(50, b"\0") + b"\x40")
+    found = scan(tmp_path, ["a.tif"], LIMIT)["a.tif"]
+    assert (found.code, found.width, found.bits) == ("", 1, min(bits, 64))
+
+
 def test_headers_of_a_png_are_read_without_its_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.png").write_bytes(KINDS["PNG"])
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", refuse)
@@ -223,6 +259,56 @@ def test_many_bytes_before_the_end_of_a_jpeg_are_pixels_that_went_wrong(tmp_path
     found = look_at(tmp_path, whole[:-2] + bytes(100) + whole[-2:])
     assert found.code == "image.unreadable"
     assert "extraneous" in found.got
+
+
+def of_another_scan(jpeg: bytes) -> bytes:
+    """With an end of the spectral selection that sequential JPEGs do not have."""
+    at = jpeg.index(b"\xff\xda")
+    end = at + 6 + 2 * jpeg[at + 4]
+    return jpeg[:end] + b"\0" + jpeg[end + 1 :]
+
+
+def of_another_revision(jpeg: bytes) -> bytes:
+    return jpeg.replace(b"JFIF\0\1", b"JFIF\0\2", 1)
+
+
+def of_another_transform(jpeg: bytes) -> bytes:
+    """With Adobe's marker instead of JFIF's, or beside it."""
+    if b"Adobe" in jpeg:  # of four channels
+        at = jpeg.index(b"Adobe") + 11
+        return jpeg[:at] + b"\x09" + jpeg[at + 1 :]
+    return jpeg[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x09" + jpeg[20:]
+
+
+ODD = (of_another_scan, of_another_revision, of_another_transform)
+"""What libjpeg warns of, and decodes all the same."""
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_what_libjpeg_warns_of_in_a_header_harms_nothing(odd: Callable[[bytes], bytes], mode: str, tmp_path: Path) -> None:
+    whole = encoded("JPEG", mode)
+    assert odd(whole) != whole
+    found = look_at(tmp_path, odd(whole))
+    assert found == look_at(tmp_path, whole)._replace(digest=found.digest)
+
+
+def test_a_colour_transform_that_adobe_does_not_have_harms_no_cmyk(tmp_path: Path) -> None:
+    found = look_at(tmp_path, of_another_transform(encoded("JPEG", "CMYK")))
+    assert (found.code, found.mode, len(found.look)) == ("", "CMYK", 32)
+
+
+def test_all_that_harms_nothing_may_come_together(tmp_path: Path) -> None:
+    whole = encoded("JPEG")
+    odd = of_another_revision(of_another_scan(whole))
+    assert look_at(tmp_path, odd[:-2] + bytes(16) + odd[-2:]).code == ""
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_warning_of_the_header_hides_no_missing_pixels(odd: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    found = look_at(tmp_path, odd(KINDS["JPEG"])[:-300] + b"\xff\xd9")
+    assert found.code == "image.unreadable"
+    assert "Corrupt JPEG data" in found.got
 
 
 def test_a_name_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:

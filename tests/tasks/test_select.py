@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.compose import compose_constraints
 from sightline.errors import AnswerIsNo, SightlineError
 from tasks.schema import Constraints
 from tasks.select import Config, Paths, select
@@ -148,8 +150,26 @@ def test_a_tie_is_told_as_one() -> None:
 def test_a_drop_that_nobody_measured_names_the_reference() -> None:
     rows = [{**ROWS[-1], "candidate": "pytorch-fp32", "status": "failed", "message": "no memory"}]
     rows.append({key: value for key, value in row("a").items() if key != "drop"})
-    with pytest.raises(SightlineError, match=r"max\.drop: .* needs the reference, pytorch-fp32, which is failed: no memory"):
+    with pytest.raises(
+        SightlineError, match=r"max\.drop: .* needs the reference, pytorch-fp32, which is failed: no memory: mend that"
+    ):
         choose(rows, constraints(max={"drop": 0.01}))
+
+
+def test_a_bound_on_what_this_machine_does_not_measure_says_so() -> None:
+    with pytest.raises(
+        SightlineError, match=r"max\.energy_j: not measured on this machine: set constraints\.max\.energy_j=null"
+    ):
+        choose([row("a", energy_j=None)], constraints(max={"energy_j": 1.0}))
+
+
+def test_what_may_leak_or_is_not_stable_is_told_of_the_winner_too() -> None:
+    leak = "rss_mb grew from 90 to 140: it may leak"
+    selection = choose([row("a", message=leak, is_stable=False), row("b", p99_ms=20.0, is_stable=True)], constraints())
+    assert selection["winner"] == "a"
+    assert selection["candidates"][0]["reasons"][1:] == ["its windows did not agree, so its latency is uncertain", leak]
+    assert len(selection["candidates"][1]["reasons"]) == 1
+    assert leak in to_markdown(selection)
 
 
 def test_weights_without_weight_are_refused() -> None:
@@ -187,6 +207,21 @@ def test_nearest_miss_says_what_to_relax_and_by_how_much() -> None:
     )
     relaxed = choose(ROWS, constraints(max={"p99_ms": 8.0, "drop": 0.01}))
     assert relaxed["winner"] == "openvino-cpu-fp32", "the remedy works"
+
+
+@pytest.mark.parametrize(
+    ("column", "relaxed"),
+    [("p99_ms", {"p99_ms": 10.0}), ("p95_ms", {"p95_ms": 7.0}), ("AP50/car", {"AP50/car": 0.4}), ("energy_j", {})],
+)
+def test_the_remedy_is_an_override_that_works(column: str, relaxed: dict[str, float]) -> None:
+    rows = [row("a", **{"p95_ms": 7.0, "AP50/car": 0.4, "energy_j": None}), row("reference", shipped=False, energy_j=2.0)]
+    bare = [f"constraints.max.{each}=null" for each in ("drop", "rss_mb", "p99_ms")]
+    strict = compose_constraints([*bare, f"+constraints.max={{{column}: 0.1}}"], ROOT)
+    (nearest,) = choose(rows, strict)["nearest"]
+    (remedy,) = shlex.split(nearest.rpartition(": set ")[2])
+    mended = compose_constraints([*(each for each in bare if column not in each), remedy], ROOT)
+    assert mended.max == relaxed
+    assert choose(rows, mended)["winner"] == "a"
 
 
 def test_no_candidate_writes_why_and_says_no(tmp_path: Path) -> None:

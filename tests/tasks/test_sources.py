@@ -5,6 +5,8 @@ import shutil
 import socket
 import stat
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -21,6 +23,7 @@ from sightline.errors import SightlineError
 from tasks import download, schema, sources
 from tasks.sources import _archive, _names, http
 
+ROOT = Path(__file__).parents[2]
 FILES = {"Annotations/a.xml": b"<a/>", "JPEGImages/a.jpg": b"\xff\xd8\xff" * 40, "JPEGImages/b.jpg": b"other"}
 JUNK = {".git/config": b"x", "JPEGImages/Thumbs.db": b"x", "JPEGImages/.DS_Store": b"x"}
 
@@ -399,6 +402,21 @@ def test_a_file_that_is_not_as_long_as_declared_is_refused(tmp_path: Path, out: 
     with pytest.raises(SightlineError, match=r"a\.txt: (damaged|got 5 bytes)"):
         sources.load("zip").fetch(config("zip", path), out)
     assert sum(len(content) for content in read(out).values()) <= 5
+
+
+def test_the_memory_of_extracting_is_not_that_of_the_files(tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "large.zip"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("large.jpg", "w") as file:
+        for _ in range(150):
+            file.write(b"pixels.." * 2**17)
+    code = (
+        "import sys; from pathlib import Path; from tasks.measure import peak_rss_mb; from tasks.sources import _archive; "
+        "before = peak_rss_mb(); _archive.extract(Path(sys.argv[1]), Path(sys.argv[2]), 'zip'); print(peak_rss_mb() - before)"
+    )
+    command = [sys.executable, "-c", code, str(path), str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(done.stdout.split()[-1]) < 30, "MB; the file has 157"
+    assert (out / "large.jpg").stat().st_size == 150 * 2**20
 
 
 def test_a_damaged_zip_is_one_message(tmp_path: Path, out: Path) -> None:

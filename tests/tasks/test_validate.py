@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from datasets import annotation, class_folders, coco, mask, masks, picture, stripes, voc, yolo
+from datasets import annotation, class_csv, class_folders, coco, mask, masks, picture, stripes, voc, yolo
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter
@@ -261,7 +261,10 @@ PLANTED: dict[str, tuple[Callable[[Path], Path], str, Callable[[Path], object]]]
     "no val": (split_folders, "split.empty", lambda root: shutil.rmtree(root / "val")),
     "a small test": (split_folders, "split.few", lambda root: only(root, "test", 2)),
 }  # fmt: skip
-BESIDE = {"class.not_in_train": {"class.few"}, "class.conflict": {"image.copy"}}
+BESIDE = {
+    "class.not_in_train": {"class.few"}, "class.conflict": {"image.copy"},
+    **{code: {"image.not_compared"} for code in ("image.tiny", "image.blank", "image.dark", "image.bright")},
+}  # fmt: skip
 """What else is true of the planted dataset."""
 
 
@@ -317,7 +320,7 @@ def test_classes_that_are_given_are_the_only_ones_and_in_order(make: Callable[[P
     assert list(classes.sort_values("id")["name"]) == ["dog", "bird", "cat"]
     assert set(objects["label"]) == {0, 2}
     assert objects.sort_values(["image_id", "xmin"]).iloc[0]["label"] == 2
-    with pytest.raises(AnswerIsNo, match="class cat, expected one of dog: correct the label, add the class"):
+    with pytest.raises(AnswerIsNo, match="class cat, expected one of dog: correct the label, or add the class"):
         run(root, tmp_path, classes=["dog"])
     unknown = [row for row in findings(tmp_path) if row["code"] == "class.unknown"]
     assert len(unknown) == 30
@@ -536,6 +539,75 @@ def test_a_broken_file_of_all_labels_cannot_be_set_aside(tmp_path: Path) -> None
         run(root, tmp_path, on_error="quarantine")
 
 
+@pytest.mark.parametrize(
+    "data", [b"filename,cat,cat\n000.jpg,0,1\n", b'filename,cat,dog\n000.jpg,1,1\n"001.jpg,0,1\n'], ids=["header", "quote"]
+)
+def test_a_broken_table_of_many_labels_cannot_be_set_aside(data: bytes, tmp_path: Path) -> None:
+    root = class_csv(tmp_path / "data")
+    (root / "train/_classes.csv").write_bytes(data)
+    with pytest.raises(AnswerIsNo, match=r"first: train/_classes\.csv"):
+        run(root, tmp_path, on_error="quarantine")
+
+
+def unlabelled(root: Path) -> Path:
+    """Images whose labels are empty."""
+    for path in yolo(root).glob("labels/*/*.txt"):
+        path.write_text("")
+    return root
+
+
+def unmarked(root: Path) -> Path:
+    """Images that no class is marked for."""
+    for path in class_csv(root).glob("*/_classes.csv"):
+        path.write_text(re.sub(",[01],[01]", ",0,0", path.read_text()))
+    return root
+
+
+@pytest.mark.parametrize("make", [unlabelled, unmarked])
+def test_a_dataset_without_a_label_is_empty(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    with pytest.raises(AnswerIsNo, match="first: 30 images of 2 classes with 0 objects, expected labelled images"):
+        run(make(tmp_path / "data"), tmp_path)
+    assert [row["code"] for row in findings(tmp_path) if row["severity"] == "error"] == ["dataset.empty"]
+    assert "The pipeline stops here" in (tmp_path / "report/findings.html").read_text()
+
+
+def test_a_dataset_without_a_label_is_empty_once_the_others_are_set_aside(tmp_path: Path) -> None:
+    root = unlabelled(tmp_path / "data")
+    text("labels/train/005.txt", b"0 0.5 0.5 0.5 0.5\n7 0.5 0.5 0.5 0.5\n")(root)
+    with pytest.raises(AnswerIsNo, match="first: 29 images of 2 classes with 0 objects"):
+        run(root, tmp_path, on_error="quarantine")
+
+
+def names_of_classes(out: Path) -> list[str]:
+    return list(pd.read_parquet(out / "tables/classes.parquet").sort_values("id")["name"])
+
+
+def test_quarantine_keeps_a_class_that_the_dataset_declares(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data")
+    text("data.yaml", b"train: images/train\nval: images/val\ntest: images/test\nnames: [cat, bird, dog]\n")(root)
+    for path in root.glob("labels/*/*.txt"):
+        path.write_text(path.read_text().replace("\n1 ", "\n2 "))
+    text("labels/train/005.txt", b"1 0.5 0.5 0.5 0.5\n7 0.5 0.5 0.5 0.5\n")(root)
+    assert run(root, tmp_path, on_error="quarantine")["images"] == 29
+    assert names_of_classes(tmp_path) == ["cat", "bird", "dog"]
+    assert set(pd.read_parquet(tmp_path / "tables/objects.parquet")["label"]) == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("classes", "left"),
+    [
+        (None, ["cat", "dog"]),
+        (["dog", "cat", "bird"], ["dog", "cat", "bird"]),
+        (["dog", "ape", "cat"], ["dog", "ape", "cat"]),
+    ],
+)
+def test_quarantine_drops_a_class_that_nothing_declares(classes: list[str] | None, left: list[str], tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    boxes(("ape", 1, 1, 20, 20), ("cat", 30, 1, 20, 20))(root)
+    run(root, tmp_path, classes=classes, on_error="quarantine")
+    assert names_of_classes(tmp_path) == left
+
+
 def boxes_of(name: str, *objects: tuple[str, float, float, float, float]) -> Callable[[Path], None]:
     return lambda root: annotation(root / f"Annotations/{name}.xml", list(objects))
 
@@ -642,6 +714,12 @@ def in_json(edit: Callable[[dict[str, list[dict[str, object]]]], object]) -> Cal
     return plant
 
 
+def replace_in(path: Path, old: str, new: str) -> None:
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new))
+
+
 VAL = "annotations/instances_val.json"
 ASIDE: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object], dict[str, tuple[str, str, int]], int]] = {
     "voc": (voc, boxes(("cat", 30, 1, 20, 20)), {"JPEGImages/005": ("box.inverted", "Annotations/005.xml", 4)}, 29),
@@ -700,6 +778,18 @@ ASIDE: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object], dict[st
         {f"{VAL}: image_id 99": ("coco.dangling_image", VAL, 0)},
         30,
     ),
+    "a table, a file that is not there": (
+        class_csv,
+        lambda root: (root / "valid/_classes.csv").open("a").write("nobody.jpg,0,1\n"),
+        {"valid/_classes.csv: line 7": ("image.missing", "valid/_classes.csv", 7)},
+        30,
+    ),
+    "a table, a cell": (
+        class_csv,
+        lambda root: replace_in(root / "valid/_classes.csv", "021.jpg,0,1", "021.jpg,0,2"),
+        {"valid/021": ("csv.cell", "valid/_classes.csv", 3)},
+        29,
+    ),
     "coco, no annotation": (
         coco,
         in_json(lambda content: content["annotations"].append("none")),  # type: ignore[arg-type]
@@ -735,6 +825,12 @@ def test_a_file_without_a_list_cannot_be_set_aside(part: str, value: object, tmp
     in_json(lambda content: content.update({part: value}))(root)  # type: ignore[dict-item]
     with pytest.raises(AnswerIsNo, match=r"instances_val\.json"):
         run(root, tmp_path, on_error="quarantine")
+
+
+def test_settings_of_the_pipeline_are_named_as_such() -> None:
+    for rule in RULES.values():
+        said = f"{rule.expected}: {rule.remedy}"
+        assert "validate." not in said or "in the pipeline" in said
 
 
 def test_each_rule_stands_once_and_those_of_a_format_in_its_file() -> None:

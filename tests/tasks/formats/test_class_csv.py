@@ -74,6 +74,11 @@ DEFECTS: dict[str, tuple[str, Callable[[str], str], str]] = {
     "a cell too many": ("csv.columns", lambda text: text.replace("001.jpg,1,1", "001.jpg,1,1,1"), "_classes.csv:3: 4 cells"),
     "a cell too few": ("csv.columns", lambda text: text.replace("001.jpg,1,1", "001.jpg,1"), "_classes.csv:3: 2 cells"),
     "a line twice": ("csv.twice", lambda text: text + "001.jpg,0,1\n", "_classes.csv:6: 001.jpg"),
+    "a line of each of two files": (
+        "image.ambiguous",
+        lambda text: text.replace("000.jpg,1,0\n", "000.jpg,1,0\n000.png,0,1\n"),
+        "000.png: 000.jpg, 000.png, expected one image of this name",
+    ),
     "an unknown file": ("image.missing", lambda text: text + "../999.jpg,0,1\n", "_classes.csv:6: filename '../999.jpg'"),
     "a file without a line": ("annotation.missing", lambda text: text.replace("001.jpg,1,1\n", ""), "001.jpg: no line"),
     "a class twice": ("csv.header", lambda text: text.replace("cat,dog", "cat,cat"), "_classes.csv:1: a second 'cat'"),
@@ -87,6 +92,7 @@ DEFECTS: dict[str, tuple[str, Callable[[str], str], str]] = {
 def test_a_defect_is_told(name: str, tmp_path: Path) -> None:
     code, edit, told = DEFECTS[name]
     root = table(tmp_path)
+    picture(root / "000.png", 500)
     path = root / "_classes.csv"
     path.write_text(edit(path.read_text()))
     found = [item for item in look_at(root, "class_csv", 50_000_000)[2] if item.code == code]

@@ -385,6 +385,37 @@ def test_a_shape_without_bbox_gives_the_box(dataset: tuple[Path, dict[str, Scan]
     assert objects["rle"].iloc[1] == api.frPyObjects(CROWD, 48, 64)["counts"].decode()
 
 
+CORNER = {"size": [48, 64], "counts": [0, 4, 48 * 64 - 4]}
+
+
+@pytest.mark.parametrize(
+    ("box", "segmentation", "is_told"),
+    [
+        ([29, 9, 35, 39], [[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]], True),  # shares of the image
+        ([30, 20, 20, 20], [[15, 10, 25, 10, 25, 20, 15, 20]], True),  # of half the size
+        ([30, 20, 20, 20], CORNER, True),
+        ([10, 10, 3, 3], [[30, 30, 33, 30, 33, 33]], True),
+        ([10, 10, 20, 20], [[10.4, 9.7, 29.6, 9.7, 29.6, 30.4, 10.4, 30.4]], False),  # rounded
+        ([10, 10, 40, 30], [[10, 10, 50, 10, 50, 34, 10, 34]], False),
+        ([10, 10, 3, 3], [[11.9, 11.9, 12.8, 11.9, 12.8, 12.8]], False),  # tiny
+        ([0, 0, 2, 5], CORNER, False),
+        ([20, 20, -5, 5], [[0, 0, 9, 0, 9, 9]], False),  # has a rule of its own
+        (None, [[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]], False),
+    ],
+)
+def test_an_outline_elsewhere_than_its_box_is_told(
+    box: list[int] | None, segmentation: object, is_told: bool, dataset: tuple[Path, dict[str, Scan]]
+) -> None:
+    change(dataset[0], note(bbox=box, segmentation=segmentation, area=None))
+    reading = module.read(*dataset)
+    assert [(item.code, item.image_id) for item in reading.findings] == [("shape.box", "images/val/021")] * is_told
+    assert len(reading.tables.objects) == 60
+    if is_told:
+        (told,) = reading.findings
+        assert told.got.startswith("box ")
+        assert told.got.endswith(", of annotation 3")
+
+
 @settings(deadline=None)
 @given(width=st.integers(1, 12), height=st.integers(1, 12), seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1))
 def test_run_length_codes_are_those_of_cocos_library(width: int, height: int, seed: int, share: float) -> None:
@@ -500,7 +531,7 @@ def test_round_trips_lose_nothing(drawn: list[list[ItemObject]], split: str, tmp
     for path in (folder / "root/annotations").iterdir():
         assert path.read_bytes() == (folder / "again/annotations" / path.name).read_bytes()
     reading = read("coco", folder / "root")
-    assert codes(reading) <= {"coco.category_unused"}
+    assert codes(reading) <= {"coco.category_unused", "shape.box"}  # boxes and shapes are drawn by themselves
     assert list(reading.tables.classes["name"]) == classes
     found = reading.tables.objects
     for item in items:

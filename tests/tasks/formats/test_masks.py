@@ -106,7 +106,7 @@ def test_voc_lists_give_the_splits(tmp_path: Path) -> None:
 def test_annotated_voc_with_masks_asks_which_is_meant(tmp_path: Path) -> None:
     root = voc(tmp_path, 3, splits=False)
     mask(root / "SegmentationClass/000.png", stripes((0, 1)))
-    with pytest.raises(SightlineError, match=r"masks and voc fit alike: set dataset\.format"):
+    with pytest.raises(SightlineError, match=r"masks and voc fit alike: set dataset\.format \(--format\)"):
         formats.detect(root)
     assert formats.detect(root, "masks") == "masks"
 
@@ -160,6 +160,14 @@ def test_wrong_class_files(text: str, tmp_path: Path) -> None:
     root = masks(tmp_path / "data", 3)
     (root / "classes.txt").write_text(text)
     assert codes(root) == [("mask.class_file", "error")]
+
+
+def test_a_first_line_of_more_than_csv_reads_is_the_file_s_defect(tmp_path: Path) -> None:
+    root = masks(tmp_path / "data", 3)
+    (root / "classes.txt").write_text("a" * 140_000)
+    (found,) = read("masks", root).findings
+    assert (found.code, found.severity) == ("mask.class_file", "error")
+    assert found.got.startswith("classes.txt: line 1: field larger than field limit")
 
 
 @settings(max_examples=200, deadline=None)

@@ -108,6 +108,25 @@ def test_a_polygon_that_is_none_is_an_error(polygon: str, code: str, tmp_path: P
     assert codes(one(tmp_path, f"<polygon>{polygon}</polygon>")) == [code]
 
 
+@pytest.mark.parametrize(("scale", "is_told"), [(1 / 64, True), (0.5, True), (1, False), (1.1, False)])
+def test_a_polygon_elsewhere_than_its_box_is_told(scale: float, is_told: bool, tmp_path: Path) -> None:
+    points = ((1, 1), (20, 1), (20, 20), (1, 20))
+    outline = "".join(f"<pt><x>{x * scale}</x><y>{y * scale}</y></pt>" for x, y in points)
+    found = read("voc", one(tmp_path, f"<polygon>{outline}</polygon>"))
+    assert [(each.code, each.line, each.image_id) for each in found.findings] == [("shape.box", 2, "JPEGImages/000")] * is_told
+    assert len(found.tables.objects) == 1
+
+
+def test_masks_of_classes_that_are_not_read_are_told(tmp_path: Path) -> None:
+    root = voc(tmp_path, 3, splits=False)
+    for index in range(3):
+        mask(root / f"SegmentationClass/{index:03}.png", np.zeros((48, 64), np.uint8))
+    (told,) = read("voc", root).findings
+    assert (told.code, told.severity) == ("voc.semantic", "info")
+    assert (told.file, told.got) == ("SegmentationClass", "3 masks of classes")
+    assert "--format masks" in told.remedy
+
+
 def test_a_link_to_nothing_is_no_annotation(tmp_path: Path) -> None:
     root = voc(tmp_path, 3, splits=False)
     (root / "Annotations/000.xml").unlink()
