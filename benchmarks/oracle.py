@@ -13,9 +13,8 @@ objective of the selected candidate is at most 3% worse than that of the oracle'
 `constraints.margin`. Ties go by the written rule in both tables: where several are within that margin of the best objective the
 more accurate one is picked, so a ratio below 1 is a selected candidate that is faster than the oracle's pick.
 
-A bound, but for that on drop, stands in the widest gap of the middle half of the oracle's values, or of all of them where that
-is narrower than 5%: it tells candidates apart, and noise does not move one across it. Exits with 1 where the claim fails. Needs
-quiet cores.
+A bound, but for that on drop, stands in the widest gap between the oracle's values: it tells candidates apart, and noise does
+not move one across it. Exits with 1 where the claim fails. Needs quiet cores; `--again` judges tables that were measured before.
 """
 
 import argparse
@@ -47,7 +46,6 @@ from tasks.stage import QUIET
 ROOT = Path(__file__).parents[1]
 THREADS: Final = (1, 2)
 TOLERANCE: Final = 0.03  # by which the selected candidate's objective may be worse
-GAP: Final = 0.05  # between values on both sides of a bound, as a share
 P99_ERROR: Final = 0.008  # of a run of the oracle, as a share
 DROP: Final = 0.01  # of the metric, the default of conf/constraints
 Row = Mapping[str, Any]
@@ -130,12 +128,12 @@ def run_stage(name: str, folder: Path, params: str) -> None:
         raise SystemExit(f"{name}: exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
-def measure(model: Model, folder: Path, rounds: int, samples: int, standard: int | None) -> Measured:
+def measure(model: Model, folder: Path, rounds: int, samples: int, standard: int | None) -> None:
     """Exports the model once, and measures it in both ways.
 
     Args:
         model: What to measure.
-        folder: An empty folder to work in.
+        folder: An empty folder to work in, where the tables stay.
         rounds: Runs of the oracle.
         samples: Requests of each of these for each candidate.
         standard: Requests of the standard benchmark; None for its default.
@@ -151,15 +149,17 @@ def measure(model: Model, folder: Path, rounds: int, samples: int, standard: int
     counts = [f"benchmark.samples={samples}", f"benchmark.p99_error={P99_ERROR}"]
     long = [[threads, *counts, "benchmark.screen=false", "benchmark.batches=[]"]] * rounds
     middle = rounds // 2
-    tables = []
     for index, overrides in enumerate([*long[:middle], usual, *long[middle:]]):
         label = "standard" if overrides is usual else "oracle"
         print(f"{model.name} {model.size} px: run {index + 1} of {len(long) + 1}, {label}", file=sys.stderr, flush=True)
         run_stage(stages[last], folder, model.compose(*overrides))
-        text = (folder / REPORT / JSON_FILE).read_text()
-        (folder / f"{index}.json").write_text(text)
-        tables.append(json.loads(text))
-    shortly = tables.pop(middle)
+        (folder / f"{index}.json").write_text((folder / REPORT / JSON_FILE).read_text())
+
+
+def read(folder: Path, rounds: int) -> Measured:
+    """What the tables of both ways say, which `measure` left in `folder`."""
+    tables = [json.loads((folder / f"{index}.json").read_text()) for index in range(rounds + 1)]
+    shortly = tables.pop(rounds // 2)
     oracle, spread = merge([table["rows"] for table in tables])
     return Measured(shortly["rows"], oracle, spread, shortly["machine"])
 
@@ -185,30 +185,19 @@ def merge(tables: Sequence[Table]) -> tuple[Table, list[float]]:
 
 
 def bound(rows: Table, column: str) -> float:
-    """Halfway in the widest gap between the values of the middle half of the rows, or of all where that is a narrow one.
-
-    Of equal values it is that value.
-    """
+    """Halfway between the neighbours among the rows' values that differ most, as a share."""
     values = sorted(float(row[column]) for row in rows if row["status"] == "ok" and row["shipped"])
-    skipped = len(values) // 4
-    if values[0] == values[-1]:
-        return values[0]
-    low, high = _widest(values[skipped : len(values) - skipped])
-    if high < low * (1 + GAP):
-        low, high = _widest(values)
+    low, high = max(pairwise(values), key=lambda pair: pair[1] / max(pair[0], 1e-9))
     return (low + high) / 2
-
-
-def _widest(values: Sequence[float]) -> tuple[float, float]:
-    """The neighbours that differ most, as a share."""
-    return max(pairwise(values), key=lambda pair: pair[1] / max(pair[0], 1e-9))
 
 
 def combinations(oracle: Table) -> list[Constraints]:
     """Constraints with bounds that bind on this model."""
     default: dict[str, Any] = yaml.safe_load(compose_params([], ROOT))["constraints"]
     chosen: list[dict[str, Any]] = [
+        {"objective": "p50_ms", "max": {"drop": DROP}},
         {"objective": "p99_ms", "max": {"drop": DROP}},
+        {"objective": "p99_ms", "max": {"size_mb": bound(oracle, "size_mb")}},
         {"objective": "p99_ms", "max": {"rss_mb": bound(oracle, "rss_mb")}},
         {"objective": "throughput", "min": {"fitness": bound(oracle, "fitness")}},
         {"objective": "rss_mb", "max": {"p99_ms": bound(oracle, "p99_ms"), "drop": DROP}},
@@ -332,19 +321,21 @@ def main() -> int:
     parser.add_argument("--standard", type=int, help="requests of the standard benchmark, to try this script")
     parser.add_argument("--out", type=Path, help="the record, Markdown")
     parser.add_argument("--work", type=Path, help="a new folder where the tables stay (default: none do)")
+    parser.add_argument("--again", action="store_true", help="judge the tables of --work, and measure nothing")
     options = parser.parse_args()
     if options.rounds < 1 or options.samples < 1:
         parser.error("--rounds, --samples: expected at least 1")
-    if options.work and options.work.exists():
-        parser.error(f"--work: {options.work} is there, expected a new folder")
+    if (options.work is not None and options.work.exists()) != options.again:
+        parser.error(f"--work: got {options.work}, expected a new folder, or with --again the one of an earlier run")
     with tempfile.TemporaryDirectory(prefix="sightline-bench-") as name:
-        work, measured, outcomes = options.work or Path(name), {}, []
+        work, tables, outcomes = options.work or Path(name), {}, []
         for model in (each for group in options.models for each in group):
-            both = measured[model] = measure(
-                model, work / f"{model.name}-{model.size}", options.rounds, options.samples, options.standard
-            )
+            folder = work / f"{model.name}-{model.size}"
+            if not options.again:
+                measure(model, folder, options.rounds, options.samples, options.standard)
+            both = tables[model] = read(folder, options.rounds)
             outcomes += [compare(model, both, each) for each in combinations(both.oracle)]
-    text = to_markdown(measured, outcomes, options)
+    text = to_markdown(tables, outcomes, options)
     print(text)
     if options.out:
         options.out.write_text(text)
