@@ -14,7 +14,7 @@ objective of the selected candidate is at most 3% worse than that of the oracle'
 more accurate one is picked, so a ratio below 1 is a selected candidate that is faster than the oracle's pick.
 
 A bound, but for that on drop, stands in the widest gap between the oracle's values: it tells candidates apart, and noise does
-not move one across it. Exits with 1 where the claim fails. Needs quiet cores; `--again` judges tables that were measured before.
+not move one across it. Exits with 1 where the claim fails. Needs quiet cores; `--again` judges tables of an earlier run.
 """
 
 import argparse
