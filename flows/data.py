@@ -1,7 +1,8 @@
 """The verbs of `sightline` that work on a dataset without the pipeline: validate, convert and diff."""
 
 import argparse
-from contextlib import ExitStack
+import sys
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Final
 
@@ -78,6 +79,7 @@ def diff(arguments: list[str]) -> int:
     from tasks import dataset_diff
 
     with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(sys.stderr))  # the lines of progress are no part of the answer
         given = zip((options.old, options.new), (names[0], names[-1]), strict=True)
         old, new = (stack.enter_context(converter.open_dataset(*each, options.voc_origin)) for each in given)
         for path, opened in ((options.old, old), (options.new, new)):

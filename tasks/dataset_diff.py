@@ -32,7 +32,7 @@ class Difference:
         removed: Images whose content only the old one has.
         moved: Images of the same content in another split: name, old split, new split.
         relabelled: Images of the same content with other objects: name, what is gone, what is new.
-        classes_added: Names.
+        classes_added: Names of those that are learnt: what is void in masks is called as one likes.
         classes_removed: Names.
         classes_moved: The classes of both in the old order and in the new one; both empty where it is the same.
         objects: Objects of each class, old and new.
@@ -105,7 +105,7 @@ def compare(old: Tables, new: Tables, old_root: Path | None = None, new_root: Pa
             relabelled.append((name, sorted((gone - come).elements()), sorted((come - gone).elements())))
         if old_split != new_split:
             moved.append((name, old_split, new_split))
-    names = {side: list(tables.classes.sort_values("id")["name"]) for side, tables in (("old", old), ("new", new))}
+    names = {"old": _learnt(old.classes), "new": _learnt(new.classes)}
     orders = [name for name in names["old"] if name in names["new"]], [name for name in names["new"] if name in names["old"]]
     counts = [_count(tables) for tables in (old, new)]
     return Difference(

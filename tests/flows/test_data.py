@@ -189,6 +189,8 @@ def test_diff_of_a_dataset_and_its_copy_with_one_more(tmp_path: Path, capsys: py
     annotation(tmp_path / "new/Annotations/new.xml", [("cat", 1, 1, 20, 20)])
     assert sightline("diff", old, tmp_path / "new") == 1
     assert "1 added, 0 removed" in capsys.readouterr().out
+    assert sightline("diff", old, tmp_path / "new", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["added"] == ["JPEGImages/new"]
 
 
 @pytest.mark.parametrize("side", ["old", "new"])

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from datasets import mask, stripes, tables
 from PIL import Image
@@ -100,6 +101,12 @@ def test_the_order_of_classes() -> None:
     assert found.relabelled == []
     assert not found.is_empty
     assert "Order    class0, class1 to class1, class0" in found.to_text()
+
+
+def test_a_class_that_is_not_learnt_is_no_class() -> None:
+    found = tables(BOXES)
+    void = found.classes.iloc[:1].assign(id=2, name="void", ignore=True)
+    assert compare(dataclasses.replace(found, classes=pd.concat([found.classes, void])), found).is_empty
 
 
 def test_masks_by_what_they_show(tmp_path: Path) -> None:
