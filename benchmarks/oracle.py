@@ -158,6 +158,8 @@ def measure(model: Model, folder: Path, rounds: int, samples: int, standard: int
 
 def read(folder: Path, rounds: int) -> Measured:
     """What the tables of both ways say, which `measure` left in `folder`."""
+    if (found := len(list(folder.glob("[0-9]*.json")))) != rounds + 1:
+        raise SystemExit(f"{folder}: {found} tables, expected {rounds + 1}: give the models and --rounds of that run")
     tables = [json.loads((folder / f"{index}.json").read_text()) for index in range(rounds + 1)]
     shortly = tables.pop(rounds // 2)
     oracle, spread = merge([table["rows"] for table in tables])
@@ -187,7 +189,7 @@ def merge(tables: Sequence[Table]) -> tuple[Table, list[float]]:
 def bound(rows: Table, column: str) -> float:
     """Halfway between the neighbours among the rows' values that differ most, as a share."""
     values = sorted(float(row[column]) for row in rows if row["status"] == "ok" and row["shipped"])
-    low, high = max(pairwise(values), key=lambda pair: pair[1] / max(pair[0], 1e-9))
+    low, high = max(pairwise(values), key=lambda pair: pair[1] / max(pair[0], 1e-9), default=(values[0], values[0]))
     return (low + high) / 2
 
 

@@ -76,10 +76,14 @@ def _check(overrides: Sequence[str], conf: Path) -> None:
         keys = [*groups, *_keys(compose("config", overrides=chosen))]
     for key in given:
         if key.lstrip("+") not in keys:
-            section, _, column = key.rpartition(".")
-            is_bound = section in ("constraints.max", "constraints.min") and column in config_checks.MEASURED
-            hint = f"expected an override that adds it: '+{section}={{{column}: ...}}'" if is_bound else _hint(key, keys)
-            raise SightlineError(f"{key}: unknown key, {hint}")
+            raise SightlineError(f"{key}: unknown key, {_hint(key, keys)}{_adding(key)}")
+
+
+def _adding(key: str) -> str:
+    """How a bound on a column that conf/ does not list is added."""
+    section, _, column = key.removeprefix("constraints.").partition(".")
+    is_bound = key.startswith("constraints.") and section in ("max", "min") and column
+    return f"; another column is added: '+constraints.{section}={{{column}: ...}}'" if is_bound else ""
 
 
 def _hint(got: str, valid: Sequence[str]) -> str:

@@ -93,7 +93,7 @@ def _missing(key: str, kind: str, columns: Sequence[str], rows: Sequence[Row]) -
         reference = f"the reference, {rows[0]['candidate']}, which is {rows[0]['status']}: {rows[0]['message']}"
         return f"not measured, since it needs {reference}: mend that, or {otherwise}"
     if any(key in row for row in rows):
-        return f"not measured on this machine: {otherwise}"
+        return f"measured of no candidate, as this machine or their messages in the report say: {otherwise}"
     nearest = difflib.get_close_matches(key, columns, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]}?" if nearest else f"expected one of {', '.join(columns)}"
     return f"no column of the benchmark: {hint}"

@@ -10,7 +10,9 @@ from sightline.contract import MAX_PIXELS
 from sightline.errors import AnswerIsNo, SightlineError
 from tasks import findings
 from tasks.convert import Opened, unpacked
+from tasks.findings import Finding
 from tasks.findings_page import NOT_DECODED, Source, write_page
+from tasks.rules import RULES
 from tasks.table_builder import StoredTables
 from tasks.validate import look_at
 
@@ -26,6 +28,7 @@ class Checked:
         root: Where its files are.
         format: The name of its format.
         stored: Its tables.
+        left_out: Findings of what is in no table.
         errors: How many there are.
         page: Where they are told.
     """
@@ -33,6 +36,7 @@ class Checked:
     root: Path
     format: str
     stored: StoredTables
+    left_out: list[Finding]
     errors: int
     page: Path
 
@@ -44,7 +48,7 @@ class Checked:
         """
         if self.errors:
             raise AnswerIsNo(f"{self.errors} errors, nothing is written: mend them, {self.page} says how")
-        return Opened(self.root, self.root, self.format, self.stored.read(), [])
+        return Opened(self.root, self.root, self.format, self.stored.read(), self.left_out)
 
 
 @contextmanager
@@ -79,4 +83,5 @@ def check(path: Path, name: str, report: Path, *, decode: bool = True, voc_origi
         if not decode:
             print(f"{NOT_DECODED} Leave --headers out to look at them.")
         print(f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes: {page}")
-        yield Checked(root, name, tables, counts["error"], page)
+        left_out = [item for item in found if RULES[item.code].leaves_out]
+        yield Checked(root, name, tables, left_out, counts["error"], page)

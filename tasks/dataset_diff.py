@@ -152,7 +152,7 @@ def _masks(images: pd.DataFrame, classes: pd.DataFrame, root: Path | None, learn
     """By image_id the mask as text: which of `learnt` each pixel shows, where a root is given."""
     if root is None or images.empty:
         return {name: ["mask"] for name in images["image_id"]}
-    places = np.full(256, len(learnt), np.int32)  # of what is not learnt
+    places = np.full(256, len(learnt), np.int16)  # of what is not learnt
     for number, name in enumerate(_learnt(classes)):
         places[number] = learnt.index(name)
     compare = partial(_mask, root, ids_of(classes) if "value" in classes else None, places)
@@ -160,7 +160,7 @@ def _masks(images: pd.DataFrame, classes: pd.DataFrame, root: Path | None, learn
     return {name: [text] for name, text in zip(images["image_id"], parallel(compare, jobs, "diff", "masks"), strict=True)}
 
 
-def _mask(root: Path, ids: dict[int, int] | None, places: NDArray[np.int32], job: tuple[str, int, int, int]) -> str:
+def _mask(root: Path, ids: dict[int, int] | None, places: NDArray[np.int16], job: tuple[str, int, int, int]) -> str:
     """A mask as text; `ids` is None where `transform` wrote it, `places` has what stands for each id."""
     name, width, height, orientation = job
     if ids is None:

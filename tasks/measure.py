@@ -84,13 +84,13 @@ class Bench:
         times = {"load_ms": self.load_ms, "first_ms": self.first_ms}
         return {"size_mb": engine.size_bytes / 1e6, **times, "streams": sessions(engine), "facts": engine.facts()}
 
-    def window(self, samples: int) -> dict[str, Any]:
-        """Some requests, one in flight, each of as many images as the candidate takes; those before them do not count.
+    def window(self, samples: int, cold: int = COLD) -> dict[str, Any]:
+        """Some requests, one in flight, each of as many images as the candidate takes; `cold` before them do not count.
 
         Returns:
             `times_ms` from image files' bytes to their results; `cpu_percent`, 100 is one core; `rss_mb`, the peak memory.
         """
-        self._times(COLD)
+        self._times(cold)
         used, begin = time.process_time(), time.perf_counter()
         times_ms = self._times(samples)
         share = (time.process_time() - used) / (time.perf_counter() - begin)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sightline import engines
 from sightline.contract import dump_json
+from sightline.errors import SightlineError
 from sightline.preprocess import decode, prepare_batch
 from tasks import openvino_ir
 from tasks.evaluate import CHECKPOINT_BATCH, Evaluation, evaluate
@@ -150,7 +151,7 @@ class Gate:
         if not expected - metric <= max_drop:
             problems.append(f"fitness {metric:.4f}, expected at most {max_drop} below the checkpoint's {expected:.4f}")
         if errors and not np.isfinite(errors).all():
-            problems.append("its outputs have NaN or infinity, which the checkpoint's have not")
+            problems.append("its outputs have NaN or infinity")
             errors = None
         absolute, relative = errors or (None, None)
         if relative is not None and relative > allowed:
@@ -190,6 +191,8 @@ class Gate:
                 expected = [tensor.numpy() for tensor in self.parts(torch.from_numpy(images))]
             if self.task in ("detect", "segment") and expected[0].ndim == 4 and precision != "fp32":
                 return None
+            if not all(np.isfinite(each).all() for each in expected):
+                raise SightlineError("the checkpoint's own outputs have NaN or infinity: train it again")
             got = run(images)
             if self.task in ("detect", "segment") and expected[0].ndim == 4:
                 got = [*match_proposals(got[0], got[1], expected[0], expected[1]), *got[2:]]

@@ -15,7 +15,7 @@ from sightline.engines import Candidate
 from tasks import schema
 from tasks.energy import GpuWatch, Meter
 from tasks.isolation import Worker
-from tasks.measure import Job
+from tasks.measure import COLD, Job
 from tasks.progress import Progress
 from tasks.windows import AGREE, stable_from, trimmed_mean
 
@@ -123,7 +123,7 @@ class Contender:
 
     def look(self) -> float:
         """The median of a few requests, milliseconds; infinite where there is none."""
-        answer = self.ask("window", samples=SCREENED) if self.runs else {}
+        answer = self.ask("window", samples=SCREENED, cold=1) if self.runs else {}
         return float(np.median(answer["times_ms"])) if answer else float("inf")
 
     def window(self) -> None:
@@ -134,7 +134,8 @@ class Contender:
         joules = meter.read()
         bare = self.ask("bare", samples=-(-self.window_size // 10)) if answer else {}
         if bare:
-            more = {"energy_j": None if joules is None else joules / self.window_size / self.row["batch"], **gpu.read()}
+            images = (self.window_size + COLD) * self.row["batch"]  # those that do not count take energy too
+            more = {"energy_j": None if joules is None else joules / images, **gpu.read()}
             usage = {key: answer[key] for key in ("cpu_percent", "rss_mb")}
             self.windows.append({**usage, **_summary(answer["times_ms"]), "bare_ms": bare["times_ms"], **more})
             if self.start is None and len(self.windows) <= PATIENCE:

@@ -102,7 +102,8 @@ def test_errors_are_not_converted(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "1 errors, first: JPEGImages/005.jpg: 0 bytes" in capsys.readouterr().err
 
 
-def test_what_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("more", [[], ["--validate", "--headers"]])
+def test_what_is_left_out_is_told(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = voc(tmp_path / "data")
     assert sightline("convert", root, tmp_path / "clean", "--to", "yolo") == 0
     assert ", first " not in capsys.readouterr().err
@@ -111,7 +112,7 @@ def test_what_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[
     mask(root / "SegmentationObject/005.png", stripes((0, 9)))
     mask(root / "SegmentationClass/nobody.png", stripes((0, 1)))
     (root / "JPEGImages/other.heic").write_bytes(b"heic")
-    assert sightline("convert", root, tmp_path / "out", "--to", "yolo") == 0
+    assert sightline("convert", root, tmp_path / "out", "--to", "yolo", *more) == 0
     told = [line.partition(", expected")[0] for line in capsys.readouterr().err.splitlines() if ", first " in line]
     assert told == [
         "annotation.missing: 2, first JPEGImages/new0.jpg: no XML",

@@ -85,7 +85,7 @@ def test_each_model_states_its_whole_recipe(root: Path) -> None:
         (["~export.max_drop.int8"], "set export.max_drop.int8"),
         (["+constraints.max.p99=20"], "constraints.max: got p99: expected one of p50_ms"),
         (["+constraints.max.p99_m=20"], "did you mean p99_ms?"),
-        (["constraints.max.p95_ms=20"], "expected an override that adds it: '+constraints.max={p95_ms: ...}'"),
+        (["constraints.max.p95_ms=20"], "another column is added: '+constraints.max={p95_ms: ...}'"),
         (["model=resnet18", "train.optimizer=MuSGD"], "train.optimizer: got MuSGD: expected one of SGD, AdamW"),
         (["dataset.source=generate", "dataset.path=x"], "dataset.source: got generate: expected one of folder, generated"),
         (["dataset.format=kitti"], "dataset.format: got kitti"),

@@ -20,7 +20,7 @@ from tasks import benchmark as stage
 from tasks import benchmark_report, machine, models, rounds, schema
 from tasks.benchmark import Config, Paths, benchmark
 from tasks.graph import export_parts, finish, join
-from tasks.measure import Bench, Job
+from tasks.measure import COLD, Bench, Job
 from tasks.models import WEIGHTS_FILE
 from tasks.selection import choose
 from tasks.tables import Dataset
@@ -379,6 +379,22 @@ def test_all_images_of_a_batch_are_counted(size: int, samples: int, images: int,
     assert bench.streams(2, samples)["images_s"] == images, "two sessions, in two seconds"
     assert [each.images for each in predictors] == [images, images]
     assert bench.batch(9, samples) == {"images_s": None}, "more than the model takes"
+
+
+def test_requests_with_cold_caches_do_not_count() -> None:
+    bench, predictor = Bench.__new__(Bench), Counting()
+    bench.size, bench.next, bench.requests, bench.predictor = 2, 0, [b"a", b"b"], cast("Any", predictor)
+    bench.job = Job("a-fp32", "", "", 0.5, [], 0, "", "", "")
+    assert len(bench.window(5)["times_ms"]) == 5
+    assert predictor.images == 2 * (COLD + 5)
+
+
+def test_energy_is_that_of_all_requests_of_a_window(
+    inputs: dict[str, Path], tmp_path: Path, fake: type[Fake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "Meter", lambda: SimpleNamespace(read=lambda: 110.0))
+    rows = measured(inputs, tmp_path / "report", "calm-fp32", samples=300)
+    assert rows["calm-fp32"]["energy_j"] == 1.0, "a hundred that count, and ten before them"
 
 
 def test_numbers_of_threads_that_are_best_at_nothing_are_screened_out(
