@@ -142,9 +142,8 @@ def refuse_errors(findings: Iterable[Finding], place: str = "") -> None:
 def left_out(findings: Sequence[Finding]) -> Iterator[str]:
     """A line for each rule whose findings mean that something is not in the tables."""
     found: dict[str, list[Finding]] = {}
-    for item in ordered(findings):
-        if RULES[item.code].leaves_out:
-            found.setdefault(item.code, []).append(item)
+    for item in ordered([item for item in findings if RULES[item.code].leaves_out]):
+        found.setdefault(item.code, []).append(item)
     for code, items in found.items():
         yield f"{code}: {len(items)}, first {items[0]}"
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 from tasks.findings import Finding, finding
 from tasks.masks import COLOUR, IGNORE, ids_of, read_values, to_ids
 from tasks.parallel import parallel
-from tasks.tables import BOX
+from tasks.tables import BOX, learnt
 
 Pair = tuple[dict[str, Any], dict[str, Any]]  # rows of the images
 ALIKE_IOU: Final = 0.5
@@ -75,8 +75,7 @@ def _mask_conflicts(pairs: Sequence[Pair], classes: pd.DataFrame, root: Path) ->
     pairs = [pair for pair in pairs if all(isinstance(image["mask"], str) for image in pair)]
     if not pairs:
         return []
-    learnt = classes[~classes["ignore"].astype(bool)].sort_values("id")
-    names, found = list(learnt["name"]), []
+    names, found = list(learnt(classes)["name"]), []
     compare = partial(_mask_conflict, root, ids_of(classes))
     for (first, other), label in zip(pairs, parallel(compare, pairs, "validate", "copies"), strict=True):
         if label is not None:

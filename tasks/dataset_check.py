@@ -12,7 +12,6 @@ from tasks import findings
 from tasks.convert import Opened, unpacked
 from tasks.findings import Finding
 from tasks.findings_page import NOT_DECODED, Source, write_page
-from tasks.rules import RULES
 from tasks.table_builder import StoredTables
 from tasks.validate import look_at
 
@@ -28,15 +27,15 @@ class Checked:
         root: Where its files are.
         format: The name of its format.
         stored: Its tables.
-        left_out: Findings of what is in no table.
-        errors: How many there are.
+        found: What is wrong with it.
+        errors: How many of that are errors.
         page: Where they are told.
     """
 
     root: Path
     format: str
     stored: StoredTables
-    left_out: list[Finding]
+    found: list[Finding]
     errors: int
     page: Path
 
@@ -48,7 +47,7 @@ class Checked:
         """
         if self.errors:
             raise AnswerIsNo(f"{self.errors} errors, nothing is written: mend them, {self.page} says how")
-        return Opened(self.root, self.root, self.format, self.stored.read(), self.left_out)
+        return Opened(self.root, self.root, self.format, self.stored.read(), self.found)
 
 
 @contextmanager
@@ -83,5 +82,4 @@ def check(path: Path, name: str, report: Path, *, decode: bool = True, voc_origi
         if not decode:
             print(f"{NOT_DECODED} Leave --headers out to look at them.")
         print(f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes: {page}")
-        left_out = [item for item in found if RULES[item.code].leaves_out]
-        yield Checked(root, name, tables, left_out, counts["error"], page)
+        yield Checked(root, name, tables, found, counts["error"], page)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tasks.masks import COLOUR, ids_of, read_ids, read_values, to_ids
 from tasks.parallel import parallel
-from tasks.tables import BOX, Tables
+from tasks.tables import BOX, Tables, learnt
 
 SHOWN: Final = 10
 """Images of each kind in the text; the JSON has all."""
@@ -94,8 +94,9 @@ def compare(old: Tables, new: Tables, old_root: Path | None = None, new_root: Pa
         MaskDefect: A mask cannot be read.
     """
     roots = (old_root, new_root) if old_root and new_root else (None, None)
-    learnt = sorted({*_learnt(old.classes), *_learnt(new.classes)})
-    before, after = _by_content(old, roots[0], learnt), _by_content(new, roots[1], learnt)
+    names = {"old": list(learnt(old.classes)["name"]), "new": list(learnt(new.classes)["name"])}
+    known = sorted({*names["old"], *names["new"]})
+    before, after = _by_content(old, roots[0], known), _by_content(new, roots[1], known)
     both = sorted(before.keys() & after.keys(), key=lambda digest: before[digest][0])
     relabelled, moved = [], []
     for digest in both:
@@ -105,7 +106,6 @@ def compare(old: Tables, new: Tables, old_root: Path | None = None, new_root: Pa
             relabelled.append((name, sorted((gone - come).elements()), sorted((come - gone).elements())))
         if old_split != new_split:
             moved.append((name, old_split, new_split))
-    names = {"old": _learnt(old.classes), "new": _learnt(new.classes)}
     orders = [name for name in names["old"] if name in names["new"]], [name for name in names["new"] if name in names["old"]]
     counts = [_count(tables) for tables in (old, new)]
     return Difference(
@@ -120,10 +120,10 @@ def compare(old: Tables, new: Tables, old_root: Path | None = None, new_root: Pa
     )
 
 
-def _by_content(tables: Tables, root: Path | None, learnt: Sequence[str]) -> dict[str, tuple[str, str, list[str]]]:
+def _by_content(tables: Tables, root: Path | None, known: Sequence[str]) -> dict[str, tuple[str, str, list[str]]]:
     """By the file's hash: image_id, split, and each object and the mask as text. Of several copies, the first counts.
 
-    `learnt` has the classes that are learnt of both datasets.
+    `known` has the classes that are learnt of both datasets.
     """
     names = dict(zip(tables.classes["id"], tables.classes["name"], strict=True))
     objects = tables.objects
@@ -135,7 +135,7 @@ def _by_content(tables: Tables, root: Path | None, learnt: Sequence[str]) -> dic
         text = _object(names[label], box, polygons, rle) + ", difficult" * bool(difficult) + ", iscrowd" * bool(iscrowd)
         texts.setdefault(str(image_id), []).append(text)
     images = tables.images.sort_values("image_id").drop_duplicates("hash")
-    masks = _masks(images[images["mask"].notna()], tables.classes, root, learnt)
+    masks = _masks(images[images["mask"].notna()], tables.classes, root, known)
     found: dict[str, tuple[str, str, list[str]]] = {}
     for row in images.itertuples():
         told = [*sorted(texts.get(str(row.image_id), [])), *masks.get(str(row.image_id), ())]
@@ -143,18 +143,13 @@ def _by_content(tables: Tables, root: Path | None, learnt: Sequence[str]) -> dic
     return found
 
 
-def _learnt(classes: pd.DataFrame) -> list[str]:
-    """The names of the classes that are learnt, in the order of the ids that masks have."""
-    return list(classes[~classes["ignore"].astype(bool)].sort_values("id")["name"])
-
-
-def _masks(images: pd.DataFrame, classes: pd.DataFrame, root: Path | None, learnt: Sequence[str]) -> dict[str, list[str]]:
-    """By image_id the mask as text: which of `learnt` each pixel shows, where a root is given."""
+def _masks(images: pd.DataFrame, classes: pd.DataFrame, root: Path | None, known: Sequence[str]) -> dict[str, list[str]]:
+    """By image_id the mask as text: which of `known` each pixel shows, where a root is given."""
     if root is None or images.empty:
         return {name: ["mask"] for name in images["image_id"]}
-    places = np.full(256, len(learnt), np.int16)  # of what is not learnt
-    for number, name in enumerate(_learnt(classes)):
-        places[number] = learnt.index(name)
+    places = np.full(256, len(known), np.int16)  # of what is not learnt
+    for number, name in enumerate(learnt(classes)["name"]):
+        places[number] = known.index(name)
     compare = partial(_mask, root, ids_of(classes) if "value" in classes else None, places)
     jobs = list(zip(*(images[name].tolist() for name in ("mask", "width", "height", "orientation")), strict=True))
     return {name: [text] for name, text in zip(images["image_id"], parallel(compare, jobs, "diff", "masks"), strict=True)}

@@ -120,6 +120,11 @@ class Tables:
             pq.write_table(table.replace_schema_metadata(None), folder / f"{name}.parquet", compression="zstd")
 
 
+def learnt(classes: pd.DataFrame) -> pd.DataFrame:
+    """The classes that are learnt, in the order of the ids that masks have."""
+    return classes[~classes["ignore"].astype(bool)].sort_values("id")
+
+
 def select(tables: Chunked, is_chosen: Callable[[pd.DataFrame], pd.Series]) -> Tables:
     """The images that `is_chosen` says of a table `images`, bool (N,), with their objects."""
     parts: list[Tables] = []

@@ -12,7 +12,7 @@ from PIL import Image
 from tasks.masks import COLOUR, IGNORE, encode, ids_of, read_values, to_ids
 from tasks.parallel import parallel
 from tasks.pixels import scaled
-from tasks.tables import CLASSES
+from tasks.tables import CLASSES, learnt
 
 
 class _Job(NamedTuple):
@@ -64,8 +64,8 @@ def convert_masks(
         shown += [(image_id, label) for label in labels]
         if turned:
             fixes.append({"fix": "mask turned", "image_id": image_id, "what": f"EXIF orientation {job.orientation}"})
-    learnt = classes[~classes["ignore"].astype(bool)].sort_values("id")
-    table = learnt.assign(id=[ids[int(value)] for value in learnt["value"]])[CLASSES.names]
+    own = learnt(classes)
+    table = own.assign(id=[ids[int(value)] for value in own["value"]])[CLASSES.names]
     labels_of = pd.DataFrame(shown, columns=["image_id", "label"])
     return images.assign(mask=pd.Series(paths, index=masked.index, dtype="object")), table, labels_of
 

@@ -241,6 +241,12 @@ def detect(root: Path, name: str = "auto") -> str:
     raise SightlineError(f"{root}: not a dataset of a known format:{reasons}\nArrange it like one of these")
 
 
+def bounds(polygons: Sequence[Sequence[float]]) -> Box:
+    """The box, xyxy, that just holds polygons of x, y, x, y, ..."""
+    xs, ys = [x for each in polygons for x in each[::2]], [y for each in polygons for y in each[1::2]]
+    return float(min(xs)), float(min(ys)), float(max(xs)), float(max(ys))
+
+
 def misfit(shape: Box, box: Box) -> str:
     """What is wrong where the bounds of an object's outline are not its box (rule `shape.box`); empty where they are.
 

@@ -13,6 +13,7 @@ from itertools import accumulate
 from operator import mul
 from typing import Final, NamedTuple
 
+from tasks.formats import bounds
 from tasks.tables import Box
 
 _NUMBERS: Final = frozenset({int, float})
@@ -172,9 +173,7 @@ def _polygons(segmentation: list[object]) -> Shape:
         if type(polygon) is not list or len(polygon) < 6 or len(polygon) % 2 or not _are_finite(polygon):
             raise BadShapeError("coco.polygon", f"polygon {short(polygon)}")
         outlines.append(polygon)
-    xs, ys = [x for each in outlines for x in each[::2]], [y for each in outlines for y in each[1::2]]
-    box = float(min(xs)), float(min(ys)), float(max(xs)), float(max(ys))
-    return Shape(box, float(sum(map(polygon_area, outlines))), [array("d", each) for each in outlines])
+    return Shape(bounds(outlines), float(sum(map(polygon_area, outlines))), [array("d", each) for each in outlines])
 
 
 def _are_finite(values: list[object]) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
-from tasks.formats import SPLIT_FOLDERS, Item, Reading, misfit, place
+from tasks.formats import SPLIT_FOLDERS, Item, Reading, bounds, misfit, place
 from tasks.formats._voc_layout import MASKS, Layout, Pictures, lists, look, read_splits, unlisted
 from tasks.formats._voc_masks import MisfitError, objects_of, paint
 from tasks.formats._voc_xml import MAX_BYTES, ORIGIN, Annotation, parse, to_xml
@@ -25,7 +25,6 @@ from tasks.names import Index, Names, without_suffix
 from tasks.parallel import parallel
 from tasks.scan import Scan
 from tasks.table_builder import TableBuilder
-from tasks.tables import Box
 
 HOLDS: Final = frozenset({"box", "polygons", "rle", "split", "difficult", "truncated", "empty"})
 _FIRST_BYTES: Final = 2**16  # nearly all annotations are shorter; to make room for the longest takes longer
@@ -96,7 +95,7 @@ def read(root: Path, scans: Mapping[str, Scan], origin: int = ORIGIN) -> Reading
                     image_id, label, box, name, line,
                     polygons=polygons, rle=masks.get(index, ""), difficult=difficult, truncated=truncated,
                 )  # fmt: skip
-                if polygons and (got := misfit(_bounds(polygons), box)):
+                if polygons and (got := misfit(bounds(polygons), box)):
                     findings.append(finding("shape.box", got, name, line, image_id))
                 boxes += 1
                 if origin and -origin in box[:2]:  # the first pixel is 1
@@ -241,12 +240,6 @@ def _splits(root: Path, layout: Layout, images: Sequence[str]) -> tuple[dict[str
         return read_splits(layout.top, root, find, images)
     splits = {without_suffix(name): split for name, split in layout.splits(images).items()}
     return splits, list(unlisted(images, splits, "in no folder of a split")) if splits else []
-
-
-def _bounds(polygons: Sequence[Sequence[float]]) -> Box:
-    """The box, xyxy, that just holds polygons of x, y, x, y, ..."""
-    xs, ys = [x for each in polygons for x in each[::2]], [y for each in polygons for y in each[1::2]]
-    return min(xs), min(ys), max(xs), max(ys)
 
 
 def _stem(name: str) -> str:
