@@ -1,9 +1,9 @@
 """The verbs of `sightline` that work on a model without the pipeline: evaluate."""
 
 import argparse
-import os
 from pathlib import Path
 
+from sightline.cores import available_cores
 from tasks.tables import SPLITS
 
 
@@ -28,9 +28,8 @@ def evaluate(arguments: list[str]) -> int:
     from tasks import evaluate_model
 
     model = evaluate_model.find(options.model, options.candidate)
-    threads = len(os.sched_getaffinity(0))
     places = options.raw, options.dataset, options.split, options.report
-    metrics, images = evaluate_model.run(model, *places, threads, options.champion)
+    metrics, images = evaluate_model.run(model, *places, available_cores(), options.champion)
     width = max(map(len, metrics))
     for name, value in metrics.items():
         print(f"{name:<{width}}  {value:.4f}")

@@ -14,6 +14,7 @@ from flows import graph
 from flows.graph import Stage
 from sightline.contract import MANIFEST_FILE
 from sightline.errors import SightlineError
+from tasks.file_kinds import SUFFIX_OF
 
 ACCURACY: Final = ("mAP50", "mAP50-95", "mIoU", "accuracy_top1", "f1")
 COLUMNS: Final = {
@@ -24,7 +25,7 @@ COLUMNS: Final = {
     "rss_mb": "RSS MB",
     "size_mb": "size MB",
 }
-IMAGES: Final = {".jpg", ".jpeg", ".png", ".webp"}
+IMAGES: Final = SUFFIX_OF["JPEG"] | {".png", ".webp"}
 Report = dict[str, Any]
 
 

@@ -1,23 +1,21 @@
 """A bounded first-in, first-out queue and its workers: a thread for each session, each with a predictor of its own."""
 
 import contextlib
-import os
 import queue
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
+from sightline.cores import available_cores
 from sightline.engines import BaseEngine
 from sightline.errors import SightlineError
 from sightline.predictor import Predictor, Timings
 
 GPU_SESSIONS: Final = 2
 """One computes while the other's images are decoded and copied."""
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 class QueueFullError(SightlineError):
@@ -142,13 +140,3 @@ def sessions(engine: BaseEngine) -> int:
     That is as many as its threads leave room for, or a GPU's few.
     """
     return engine.streams or (GPU_SESSIONS if engine.on_gpu else max(1, available_cores() // engine.threads))
-
-
-def available_cores() -> int:
-    """Cores that this process may use: its affinity, and the quota of its container."""
-    cores = len(os.sched_getaffinity(0))
-    if CGROUP_QUOTA.is_file():
-        quota, period = CGROUP_QUOTA.read_text(encoding="ascii").split()
-        if quota != "max":
-            cores = min(cores, int(quota) // int(period))
-    return max(1, cores)

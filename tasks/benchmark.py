@@ -36,6 +36,7 @@ class Config(schema.Section):
     model: schema.Model
     benchmark: schema.Benchmark
     hardware: schema.Hardware
+    export: schema.Export
 
 
 def benchmark(paths: Paths, config: Config) -> dict[str, float]:
@@ -57,7 +58,7 @@ def benchmark(paths: Paths, config: Config) -> dict[str, float]:
     ]
     measure(contenders, screen=config.benchmark.screen)
     rows = [each.row for each in contenders]
-    _compare(rows, config.hardware.price_per_hour)
+    _compare(rows, config.hardware.price_per_hour, config.export)
     paths.report.mkdir()
     benchmark_report.write(paths.report, {"machine": here, "task": description.task, "model": description.name, "rows": rows})
     return {f"{row['candidate']}/{key}": row[key] for row in rows if row["status"] == "ok" for key in KEY_FIGURES}
@@ -134,16 +135,26 @@ def _parity(candidate: Candidate, path: Path) -> dict[str, float | None]:
     return {"parity_drop": verdict.get("drop"), "parity_error": verdict.get("max_rel_error")}
 
 
-def _compare(rows: list[dict[str, Any]], price_per_hour: float | None) -> None:
+def _compare(rows: list[dict[str, Any]], price_per_hour: float | None, export: schema.Export) -> None:
     """Adds what each candidate loses against the reference, and what a million images cost with the machine busy."""
     reference = rows[0].get("fitness")
     for row in rows:
         if row["status"] == "ok":
+            if price_per_hour is not None and row.get("streams_images_s"):
+                row["cost_per_million"] = round(price_per_hour / 3600 * 1e6 / row["streams_images_s"], 4)
             if reference is not None:
                 row["drop"] = round(reference - row["fitness"], 6) + 0.0  # no -0.0
-            if price_per_hour is not None:
-                images_s = row.get("streams_images_s") or row["throughput"]
-                row["cost_per_million"] = round(price_per_hour / 3600 * 1e6 / images_s, 4)
+                if row["parity_drop"] is None and not _is_reference(Candidate.parse(row["candidate"])):
+                    _judge(row, reference, export)
+
+
+def _judge(row: dict[str, Any], reference: float, export: schema.Export) -> None:
+    """The gate of `export`, for arithmetic or a device in which it did not run the file: bfloat16, and GPUs."""
+    row["parity_drop"], allowed = row["drop"], export.allowed_drop(row["precision"])
+    if allowed is not None and not row["drop"] <= allowed:
+        expected = f"expected at most {allowed} (export.max_drop.{row['precision']}) below the reference's {reference:.4f}"
+        repeat = f"`sightline evaluate models/exported --candidate {Candidate.parse(row['candidate']).plain}` repeats it"
+        row |= {"status": "failed", "message": f"fitness {row['fitness']:.4f}, {expected}: {repeat}"}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,10 @@ from tasks.windows import WITHIN
 
 JSON_FILE: Final = "benchmark.json"
 PLOT_FILE: Final = "accuracy_latency.png"
+COLOURS: Final = 10
+"""Of Matplotlib's cycle."""
+MARKERS: Final = "osD^vP"
+"""Of candidates that ship; the next one where colours come again."""
 FAR: Final = 2.0
 """How many times what an axis spans a bound may be away from it and still be in the picture."""
 COLUMNS: Final = (
@@ -70,8 +74,8 @@ def to_markdown(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
             "images/s of the same. bare_p50_ms: the model alone. streams_images_s: all sessions of a service busy. "
             "video_fps: frames of an MPEG-4 video, decoding included, on one thread. cpu_percent: 100 is one core. rss_mb: "
             "peak resident memory of the process with one session; streams_rss_mb: with as many as a service has, all busy. "
-            "parity_drop: loss of the metric to the checkpoint on the images of the export's gate. drop: the same to the "
-            "reference, on the whole validation split.",
+            "parity_drop: loss of the metric to the checkpoint on the images of the export's gate, or on all where that did "
+            "not run this arithmetic. drop: the same to the reference, on the whole validation split.",
             *_unstable(rows),
             "",
             f"Machine: {machine['name']}, {machine['memory_gb']} GB, governor {machine['governor'] or 'unknown'}, "
@@ -100,21 +104,39 @@ def _cell(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 1 else f"{value:.1f}"
 
 
-def plot(path: Path, rows: Sequence[Mapping[str, Any]], metric: str, constraints: Constraints | None = None) -> None:
-    """Accuracy against latency; with constraints, what they forbid of either is shaded.
+def plot(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    metric: str,
+    constraints: Constraints | None = None,
+    selection: Mapping[str, Any] | None = None,
+) -> None:
+    """Accuracy against latency; with constraints, what they forbid of either is shaded, and who breaks any is hollow.
 
     Args:
         path: The PNG.
         rows: Of the benchmark.
         metric: What `fitness` is.
-        constraints: Bounds on p99_ms, the metric and its drop are drawn.
+        constraints: Bounds on p99_ms, the metric and its drop are drawn, others named.
+        selection: By them, of `tasks.selection`: the winner has a ring.
     """
-    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     measured = [row for row in rows if row["status"] == "ok"]
-    for row in measured:
-        axes.scatter(row["p99_ms"], row["fitness"], marker="o" if row["shipped"] else "x", label=row["candidate"], zorder=3)
+    chosen = selection or {"winner": None, "candidates": []}
+    barred = {each["candidate"] for each in chosen["candidates"] if not each["satisfies_constraints"]}
+    for index, row in enumerate(measured):
+        colour, name, place = f"C{index % COLOURS}", row["candidate"], (row["p99_ms"], row["fitness"])
+        if row["shipped"]:
+            marker, face = MARKERS[index // COLOURS % len(MARKERS)], "none" if name in barred else colour
+            axes.scatter(*place, marker=marker, facecolors=face, edgecolors=colour, label=name, zorder=3)
+        else:
+            axes.scatter(*place, marker="x", color=colour, label=name, zorder=3)
+        if name == chosen["winner"]:
+            axes.scatter(*place, s=160, facecolors="none", edgecolors="black", label="winner", zorder=2)
     limits = _limits(measured, metric, constraints) if constraints else {}
+    if others := _not_drawn(metric, constraints) if constraints else []:
+        axes.set_title(f"hollow: breaks a constraint. Not drawn: {', '.join(others)}", fontsize="small", wrap=True)
     slowest = max([row["p99_ms"] for row in measured], default=1.0)
     axes.set(xlabel="p99 latency, ms", ylabel=metric, xlim=(0, 1.1 * slowest))
     if "p99_ms" in limits:
@@ -137,6 +159,13 @@ def axis_with(limit: float, low: float, high: float) -> tuple[float, float, floa
     if low - far <= limit <= high + far:
         return (low if low < limit else limit - near), limit, (high if limit < high else limit + near), ""
     return low, (low if limit < low else high), high, ", off the picture"
+
+
+def _not_drawn(metric: str, constraints: Constraints) -> list[str]:
+    """The bounds that the picture has no axes for."""
+    most = [f"{name} at most {limit:g}" for name, limit in constraints.max.items() if name not in ("p99_ms", "drop")]
+    least = [f"{name} at least {limit:g}" for name, limit in constraints.min.items() if name not in (metric, "fitness")]
+    return [*most, *least, *([f"licence one of {', '.join(constraints.licence)}"] if constraints.licence else [])]
 
 
 def _limits(rows: Sequence[Mapping[str, Any]], metric: str, constraints: Constraints) -> dict[str, float]:

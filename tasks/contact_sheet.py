@@ -1,5 +1,6 @@
 """A sheet of sample pictures with their ground truth, for the eye."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -62,10 +63,16 @@ def contact_sheet(samples: Sequence[Sample], objects: pd.DataFrame, classes: Seq
 
 def choose(samples: Sequence[Sample], classes: int, count: int) -> list[Sample]:
     """At most `count` samples by image_id, an even number for each class where there is room."""
+    samples_of: dict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        for label in set(sample.labels.tolist()):
+            samples_of[label].append(sample)
     chosen: dict[str, Sample] = {}
-    for label in range(classes):
+    for label in sorted(samples_of):
         share = min(max(1, count // classes), count - len(chosen))
-        rest = [sample for sample in samples if label in sample.labels and sample.image_id not in chosen]
+        if not share:
+            break
+        rest = [sample for sample in samples_of[label] if sample.image_id not in chosen]
         chosen |= {sample.image_id: sample for sample in draw(rest, share)}
     rest = [sample for sample in samples if sample.image_id not in chosen]
     chosen |= {sample.image_id: sample for sample in draw(rest, count - len(chosen))}

@@ -24,7 +24,7 @@ from tasks.masks import COLOUR, encode, ids_of, read_values, to_ids
 from tasks.rules import RULES
 from tasks.scan import walk
 from tasks.sources import _archive
-from tasks.tables import Tables
+from tasks.tables import Tables, learnt
 
 TOLD: Final = frozenset({"truncated"})
 """Losses that are told alone: nothing is learnt or measured by them."""
@@ -122,9 +122,8 @@ def convert(opened: Opened, name: str, out: Path, *, link: bool = False, lossy: 
     items = formats.items(tables, opened.raw, opened.root, link=link)
     if tables.images["mask"].notna().any():
         items = with_masks(items, tables, opened.root)
-    classes = tables.classes.sort_values("id")
     with _at_once(out) as folder:
-        module.write(items, folder, tuple(classes.loc[~classes["ignore"].astype(bool), "name"]))
+        module.write(items, folder, tuple(learnt(tables.classes)["name"]))
     return len(tables.images)
 
 

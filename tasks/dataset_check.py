@@ -1,6 +1,6 @@
 """What is wrong with a dataset, for `sightline validate` and `convert --validate`, without the pipeline."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,9 @@ class Checked:
 
 
 @contextmanager
-def check(path: Path, name: str, report: Path, *, decode: bool = True, voc_origin: int = 1) -> Iterator[Checked]:
+def check(
+    path: Path, name: str, report: Path, *, decode: bool = True, voc_origin: int = 1, classes: Sequence[str] = ()
+) -> Iterator[Checked]:
     """Looks at a dataset, prints the worst findings, and writes all of them below `report`.
 
     Args:
@@ -60,16 +62,18 @@ def check(path: Path, name: str, report: Path, *, decode: bool = True, voc_origi
         report: For findings.parquet, findings.json and findings.html.
         decode: Whether pixels are decoded.
         voc_origin: What the coordinates of VOC boxes count from, 1 or 0.
+        classes: All that objects may be of, in the order of their ids; empty where they may be of any.
 
     Raises:
-        SightlineError: The dataset is not there, of no known format, or one that `transform` wrote.
+        SightlineError: The dataset is not there, of no known format, or one that `transform` wrote, or `classes` are given
+            for masks.
     """
     page = report / "findings.html"
     with unpacked(path) as root:
         if (root / "images.parquet").is_file():
             expected = "expected its source: it was validated before, so leave --validate out to convert it"
             raise SightlineError(f"{path}: got a dataset that transform wrote, {expected}")
-        name, tables, found = look_at(root, name, MAX_PIXELS, decode=decode, voc_origin=voc_origin)
+        name, tables, found = look_at(root, name, MAX_PIXELS, decode=decode, voc_origin=voc_origin, classes=classes)
         findings.write(found, report, ())
         counts = findings.count(found)
         write_page(found, page, (), Source(root, tables, MAX_PIXELS, decode), stops=bool(counts["error"]))
@@ -77,8 +81,8 @@ def check(path: Path, name: str, report: Path, *, decode: bool = True, voc_origi
             print(f"{item.severity:<8} {item.code:<20} {item}")
         if len(found) > SHOWN:
             print(f"... and {len(found) - SHOWN} more")
-        images, objects, classes = tables.counts
-        print(f"{path}: {name}, {images} images, {objects} objects, {classes} classes")
+        images, objects, learnt = tables.counts
+        print(f"{path}: {name}, {images} images, {objects} objects, {learnt} classes")
         if not decode:
             print(f"{NOT_DECODED} Leave --headers out to look at them.")
         print(f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes: {page}")

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import compress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from tasks.tables import BOX, Tables, learnt
 SHOWN: Final = 10
 """Images of each kind in the text; the JSON has all."""
 SAME_PX: Final = 0.01
-"""Boxes whose corners differ by less are the same: formats round."""
+"""Boxes and outlines are the same where no coordinate differs by more: formats round."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,15 @@ def compare(old: Tables, new: Tables, old_root: Path | None = None, new_root: Pa
     roots = (old_root, new_root) if old_root and new_root else (None, None)
     names = {"old": list(learnt(old.classes)["name"]), "new": list(learnt(new.classes)["name"])}
     known = sorted({*names["old"], *names["new"]})
-    before, after = _by_content(old, roots[0], known), _by_content(new, roots[1], known)
+    sides = _Content(old, roots[0], known), _Content(new, roots[1], known)
+    before, after = (side.images for side in sides)
     both = sorted(before.keys() & after.keys(), key=lambda digest: before[digest][0])
     relabelled, moved = [], []
     for digest in both:
-        (name, old_split, old_objects), (_, new_split, new_objects) = before[digest], after[digest]
-        if old_objects != new_objects:
-            gone, come = Counter(old_objects), Counter(new_objects)
-            relabelled.append((name, sorted((gone - come).elements()), sorted((come - gone).elements())))
+        (name, old_split), (_, new_split) = before[digest], after[digest]
+        gone, come = (sorted(map(str, each)) for each in _differing(*(side.objects(digest) for side in sides)))
+        if gone or come:
+            relabelled.append((name, gone, come))
         if old_split != new_split:
             moved.append((name, old_split, new_split))
     orders = [name for name in names["old"] if name in names["new"]], [name for name in names["new"] if name in names["old"]]
@@ -120,27 +122,95 @@ def compare(old: Tables, new: Tables, old_root: Path | None = None, new_root: Pa
     )
 
 
-def _by_content(tables: Tables, root: Path | None, known: Sequence[str]) -> dict[str, tuple[str, str, list[str]]]:
-    """By the file's hash: image_id, split, and each object and the mask as text. Of several copies, the first counts.
+class _Object(NamedTuple):
+    """An object, or a mask.
 
-    `known` has the classes that are learnt of both datasets.
+    Attributes:
+        name: Its class; of a mask, what it shows.
+        places: float64 (K,), pixels: its box, unless it is the whole image's class, and the points of its polygons.
+        points: How many points each polygon has.
+        rest: Its mask and its flags as text.
     """
-    names = dict(zip(tables.classes["id"], tables.classes["name"], strict=True))
-    objects = tables.objects
-    boxes = np.round(objects[BOX].to_numpy(np.float64) / SAME_PX) * SAME_PX + 0.0  # no -0
-    texts: dict[str, list[str]] = {}
-    columns = (objects["image_id"], objects["label"], boxes, objects["polygons"], objects["rle"])
-    flags = (objects["difficult"], objects["iscrowd"])
-    for image_id, label, box, polygons, rle, difficult, iscrowd in zip(*columns, *flags, strict=True):
-        text = _object(names[label], box, polygons, rle) + ", difficult" * bool(difficult) + ", iscrowd" * bool(iscrowd)
-        texts.setdefault(str(image_id), []).append(text)
-    images = tables.images.sort_values("image_id").drop_duplicates("hash")
-    masks = _masks(images[images["mask"].notna()], tables.classes, root, known)
-    found: dict[str, tuple[str, str, list[str]]] = {}
-    for row in images.itertuples():
-        told = [*sorted(texts.get(str(row.image_id), [])), *masks.get(str(row.image_id), ())]
-        found[str(row.hash)] = (str(row.image_id), str(row.split), told)
-    return found
+
+    name: str
+    places: NDArray[np.float64]
+    points: tuple[int, ...] = ()
+    rest: str = ""
+
+    @property
+    def kind(self) -> tuple[str, int, tuple[int, ...], str]:
+        """What is equal in objects that may be the same."""
+        return self.name, len(self.places), self.points, self.rest
+
+    def __str__(self) -> str:
+        steps = np.round(self.places / SAME_PX).astype(np.int64)
+        text = self.name
+        if len(steps):
+            text += " " + ", ".join(f"{step * SAME_PX:.10g}" for step in steps[:4])
+        if self.points:
+            text += f", polygon of {sum(self.points)} points ({_digest(repr(self.points).encode() + steps[4:].tobytes())})"
+        return text + self.rest
+
+
+class _Content:
+    """A dataset by the hashes of its files; of several copies, the first image counts.
+
+    Attributes:
+        images: image_id and split of each hash.
+    """
+
+    def __init__(self, tables: Tables, root: Path | None, known: Sequence[str]) -> None:
+        """`known` has the classes that are learnt of both datasets."""
+        images = tables.images.sort_values("image_id").drop_duplicates("hash")
+        self.images = {str(row.hash): (str(row.image_id), str(row.split)) for row in images.itertuples()}
+        self._masks = _masks(images[images["mask"].notna()], tables.classes, root, known)
+        objects, names = tables.objects, tables.classes.set_index("id")["name"]
+        self._rows = objects.groupby("image_id").indices
+        self._columns = (
+            objects["label"].map(names).to_numpy(object),
+            objects[BOX].to_numpy(np.float64),
+            *(objects[name].to_numpy(object) for name in ("polygons", "rle", "difficult", "iscrowd")),
+        )
+
+    def objects(self, digest: str) -> list[_Object]:
+        """What an image shows; objects are made when they are asked for, as all of them would take much memory."""
+        image_id, _ = self.images[digest]
+        rows = self._rows.get(image_id, np.zeros(0, np.intp))
+        found = [_object(*values) for values in zip(*(column[rows] for column in self._columns), strict=True)]
+        return [*found, *(_Object(text, np.zeros(0)) for text in self._masks.get(image_id, ()))]
+
+
+def _object(name: str, box: NDArray[np.float64], polygons: Any, rle: Any, difficult: bool, iscrowd: bool) -> _Object:
+    """A row of the table `objects`."""
+    is_outlined = polygons is not None and not isinstance(polygons, float)
+    shapes = [np.asarray(polygon, np.float64) for polygon in polygons] if is_outlined else []
+    places = np.concatenate([box[~np.isnan(box)], *shapes])
+    rest = (f", mask {rle}" if isinstance(rle, str) else "") + ", difficult" * bool(difficult) + ", iscrowd" * bool(iscrowd)
+    return _Object(name, places, tuple(len(shape) // 2 for shape in shapes), rest)
+
+
+def _differing(old: Sequence[_Object], new: Sequence[_Object]) -> tuple[list[_Object], list[_Object]]:
+    """Of each, what the other has not; equal objects are matched first, then those within `SAME_PX`."""
+    kinds: dict[tuple[str, int, tuple[int, ...], str], tuple[list[_Object], list[_Object]]] = {}
+    for side, objects in enumerate((old, new)):
+        for item in objects:
+            kinds.setdefault(item.kind, ([], []))[side].append(item)
+    gone: list[_Object] = []
+    come: list[_Object] = []
+    for (_, size, _, _), (unmatched, its) in kinds.items():
+        places = np.reshape([item.places for item in its], (len(its), size))
+        is_left = np.ones(len(its), np.bool_)
+        for tolerance in (0.0, SAME_PX):
+            waiting, unmatched = unmatched, []
+            for item in waiting:
+                is_near = is_left & (np.abs(places - item.places) <= tolerance).all(axis=1)
+                if is_near.any():
+                    is_left[is_near.argmax()] = False
+                else:
+                    unmatched.append(item)
+        gone += unmatched
+        come += compress(its, is_left)
+    return gone, come
 
 
 def _masks(images: pd.DataFrame, classes: pd.DataFrame, root: Path | None, known: Sequence[str]) -> dict[str, list[str]]:
@@ -163,16 +233,6 @@ def _mask(root: Path, ids: dict[int, int] | None, places: NDArray[np.int16], job
     else:
         found = to_ids(read_values(root / name, (width, height), orientation, colours=max(ids) >= COLOUR)[0], ids)
     return f"mask {_digest(repr(found.shape).encode() + places[found].tobytes())}"
-
-
-def _object(name: str, box: "np.ndarray[Any, np.dtype[np.float64]]", polygons: Any, rle: Any) -> str:
-    """An object as text: its class, its box, and how it is outlined."""
-    text = name if np.isnan(box[0]) else f"{name} {', '.join(f'{side:.10g}' for side in box)}"
-    if polygons is not None and not isinstance(polygons, float):
-        points = sum(len(polygon) for polygon in polygons) // 2
-        rounded = [np.round(np.asarray(polygon, np.float64) / SAME_PX).astype(np.int64).tolist() for polygon in polygons]
-        text += f", polygon of {points} points ({_digest(repr(rounded).encode())})"
-    return f"{text}, mask {rle}" if isinstance(rle, str) else text
 
 
 def _digest(data: bytes) -> str:

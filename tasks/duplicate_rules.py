@@ -1,6 +1,6 @@
 """The rules of images that show the same: copies, and groups of near duplicates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -12,7 +12,7 @@ from tasks.findings import Finding, finding
 from tasks.scan import Scans
 from tasks.splits import keep_together
 from tasks.suites import Bound, Suite, tell_got
-from tasks.tables import Chunked, Tables, select
+from tasks.tables import SPLITS, Chunked, Tables, select
 
 NAMED: Final = 3
 """Members of a group of near duplicates that a finding names."""
@@ -24,6 +24,8 @@ COPY_RULES: Final = (
     Bound("class.conflict", "labels", most=1),
 )
 GROUP_RULES: Final = (Bound("image.near", "within", most=0), Bound("split.near", "across", most=0))
+MOST_MOVED: Final = 0.5
+"""So much of a split may move to another one, as a share of its images, so that near duplicates are in one."""
 
 
 def check_compared(scans: Scans) -> Iterator[Finding]:
@@ -34,11 +36,12 @@ def check_compared(scans: Scans) -> Iterator[Finding]:
         yield finding("image.not_compared", got)
 
 
-def suites_of(images: pd.DataFrame) -> dict[str, Suite]:
-    """The suites of what `measure_images` gives."""
+def suites_of(images: pd.DataFrame, counts: Mapping[str, int]) -> dict[str, Suite]:
+    """The suites of what `measure_images` gives; `counts` has the number of all images of each split."""
     return {
         "copies": Suite(images, COPY_RULES, _tell_image),
         "groups": Suite(measure_groups(images), GROUP_RULES, tell_got),
+        "moves": Suite(measure_moves(images, counts), [Bound("split.moved", "share", most=MOST_MOVED)], tell_got),
     }
 
 
@@ -75,6 +78,8 @@ def measure_images(tables: Tables, duplicates: Duplicates) -> pd.DataFrame:
     frame["copy_leaks"] = (is_copy_leak & ~is_leak).astype("int64")
     frame["repeats"] = (is_repeat & ~is_leak).astype("int64")
     frame["copies"] = (is_copy & ~is_repeat & ~is_leak & ~is_copy_leak).astype("int64")
+    frame["group home"] = keep_together(frame)
+    frame["moves"] = (named & (frame["split"] != frame["group home"]) & ~is_leak & ~is_copy_leak).astype("int64")
     alike = frame.loc[frame.duplicated("same", keep=False), ["image_id", "same"]]
     whole = tables.objects[tables.objects["xmin"].isna()].merge(alike, on="image_id").sort_values("label")
     named = whole.groupby(["same", "image_id"])["label"].agg(lambda labels: " ".join(map(str, labels))).reset_index()
@@ -84,19 +89,32 @@ def measure_images(tables: Tables, duplicates: Duplicates) -> pd.DataFrame:
 
 
 def measure_groups(images: pd.DataFrame) -> pd.DataFrame:
-    """Groups of near duplicates, one a row; what is the same picture counts once."""
+    """Groups of near duplicates, one a row; what is the same picture counts once, but for what `transform` moves."""
+    moves = images.groupby("group")["moves"].sum()
     near = images[(images["leaks"] == 0) & (images["copy_leaks"] == 0)].drop_duplicates("same")
     near = near[near.duplicated("group", keep=False)]
     rows = []
-    for _, members in near.groupby("group", sort=True):
+    for group, members in near.groupby("group", sort=True):
         first = members.iloc[0]
         names = ", ".join(members["path"].iloc[:NAMED]) + (", ..." if len(members) > NAMED else "")
         splits = members.loc[members["split"] != "", "split"].value_counts().sort_index()
         shares = ", ".join(f"{count} in {split}" for split, count in splits.items())
-        got = f"{len(members)} near duplicates{f' ({shares})' if shares else ''}: {names}"
         is_across = len(splits) > 1
+        shares += f"; {moves[group]} to move to {first['group home']}" if is_across else ""
+        got = f"{len(members)} near duplicates{f' ({shares})' if shares else ''}: {names}"
         rows.append((first["path"], 0, first["image_id"], int(not is_across), int(is_across), got))
     return pd.DataFrame(rows, columns=["file", "line", "image_id", "within", "across", "got"])
+
+
+def measure_moves(images: pd.DataFrame, counts: Mapping[str, int]) -> pd.DataFrame:
+    """The dataset's own splits, with the share of their images that `transform` moves to near duplicates in another one."""
+    moves = images.loc[images["moves"] > 0, "split"].value_counts()
+    rows = []
+    for split in (name for name in SPLITS if name in moves):
+        got = f"{moves[split]} of {counts[split]} images of {split} that would move to near duplicates in another split"
+        got += ", and none that stays" if moves[split] == counts[split] else ""
+        rows.append(("", 0, "", moves[split] / counts[split], got))
+    return pd.DataFrame(rows, columns=["file", "line", "image_id", "share", "got"])
 
 
 def _tell_image(code: str, rows: pd.DataFrame) -> pd.Series:

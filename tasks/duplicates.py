@@ -1,11 +1,10 @@
 """Images that show the same: the same bytes, the same picture saved again, or nearly the same picture."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +12,13 @@ from PIL import Image
 
 from sightline.errors import SightlineError
 from sightline.preprocess import decode
+from tasks.lazy import Lazy
+from tasks.looks import CELL_PX
 from tasks.parallel import parallel
-from tasks.scan import CELL_PX, Scan, Scans
+from tasks.scan import Scans
 
 NEAR_BITS: Final = 15
 """Bits of 256 by which near duplicates' looks differ at most; those of different photographs differ by 20 and more."""
-PLAIN_BITS: Final = 24
-"""A look with fewer bits set, or unset, is of a plain picture: it would be near to that of any other."""
 PLAIN_SHARE: Final = 5
 """Looks that tell little may differ by a fifth of their bits that are set, or unset, at most."""
 BANDS: Final = 8
@@ -52,38 +51,62 @@ def find(scans: Scans, root: Path, max_pixels: int) -> Duplicates:
 
     Args:
         scans: Of the images; broken ones are passed over.
-        root: What their paths are relative to: pictures that look the same are decoded once more and compared.
+        root: What their paths are relative to: pictures that look the same are decoded once more and compared, and so are
+            those of equal grey pixels, which may differ in colour.
         max_pixels: Larger images are not decoded.
     """
     seen = scans.records
-    rows = np.flatnonzero(seen["is_whole"] & seen["has_look"])
+    rows = np.flatnonzero(seen["has_look"] | seen["has_pixels"])
     rows = rows[np.unique(_text(seen["digest"][rows]), return_index=True)[1]]  # each file once, the least hash first
-    looks, codes = np.unique(_text(seen["look"][rows]), return_inverse=True)
-    packed = np.frombuffer(looks.tobytes(), np.uint8).reshape(-1, 32)
-    labels = near_groups(packed)[codes]
-    is_alone = np.bincount(labels, minlength=1)[labels] < 2
-    members: dict[int, list[Scan]] = defaultdict(list)
-    for place in np.flatnonzero(~is_alone & ~_is_plain(packed)[codes]):
-        members[int(labels[place])].append(scans.at(int(rows[place])))
-    groups = [group for group in members.values() if len(group) > 1]
-    near = {scan.digest: group[0].digest for group in groups for scan in group}
-    pairs = [pair for group in groups for pair in _candidates(group)]
+    has_look = seen["has_look"][rows]
+    looks, codes = np.unique(_text(seen["look"][rows[has_look]]), return_inverse=True)
+    labels = np.empty(len(rows), np.int64)
+    labels[has_look] = near_groups(np.frombuffer(looks.tobytes(), np.uint8).reshape(-1, 32))[codes]
+    labels[~has_look] = len(looks) + np.unique(_text(seen["look"][rows[~has_look]]), return_inverse=True)[1]
+    is_shared = np.bincount(labels, minlength=1)[labels] > 1
+    rows, labels = rows[is_shared], labels[is_shared]
+    near: dict[str, str] = {}
+    leads: dict[int, str] = {}
+    for row, label in zip(rows, labels, strict=True):
+        if seen["has_look"][row]:
+            digest = _digest(seen, row)
+            near[digest] = leads.setdefault(int(label), digest)
+    pairs = _Pairs(scans, _candidates(seen, rows, labels))
     same: dict[str, str] = {}
     compare = partial(_is_saved_again, root, max_pixels)
-    paths = [(one.path, other.path) for one, other in pairs]
-    for (one, other), is_same in zip(pairs, parallel(compare, paths, "validate", "duplicates"), strict=True):
+    for (one, other), is_same in zip(pairs.rows, parallel(compare, pairs, "validate", "duplicates"), strict=True):
         if is_same:
-            _join(same, one.digest, other.digest)
-    return Duplicates({digest: _least(same, digest) for digest in same}, near)
+            _join(same, _digest(seen, one), _digest(seen, other))
+    same = {digest: _least(same, digest) for digest in same}
+    near |= {digest: least for digest, least in same.items() if digest not in near}
+    return Duplicates(same, near)
 
 
 def not_compared(scans: Scans) -> NDArray[np.intp]:
-    """The rows of images that were decoded, and are near duplicates of none: too small for a look, or with a plain one."""
-    seen = scans.records
-    is_compared = seen["has_look"].copy()
-    rows = np.flatnonzero(is_compared)
-    is_compared[rows] = ~_is_plain(np.frombuffer(seen["look"][rows].tobytes(), np.uint8).reshape(-1, 32))
-    return np.flatnonzero(seen["is_whole"] & ~np.isnan(seen["brightness"]) & ~is_compared)
+    """The rows of images that are near duplicates of none, as they have no look: they are compared for equal pixels alone."""
+    return np.flatnonzero(scans.records["has_pixels"])
+
+
+class _Pairs(Lazy[tuple[str, str, bool]]):
+    """The paths of pairs of files, and whether all their pixels must be equal.
+
+    Attributes:
+        rows: int (N, 2), in `scans`.
+    """
+
+    def __init__(self, scans: Scans, rows: NDArray[np.intp]) -> None:
+        self._scans, self.rows = scans, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, row: int) -> tuple[str, str, bool]:
+        one, other = self.rows[row]
+        return self._scans.paths[one], self._scans.paths[other], bool(self._scans.records["has_pixels"][one])
+
+
+def _digest(seen: "NDArray[np.void]", row: np.intp) -> str:
+    return str(seen["digest"][row].tobytes().hex())
 
 
 def _text(values: "NDArray[np.void]") -> NDArray[np.bytes_]:
@@ -98,21 +121,20 @@ def near_groups(looks: NDArray[np.uint8]) -> NDArray[np.int64]:
     sort for each bit that may differ in each part finds the candidates. Memory is a few times that of the looks.
 
     Args:
-        looks: uint8 (N, 32), each once; plain ones are near to none.
+        looks: uint8 (N, 32), each once.
 
     Returns:
         int64 (N,), the least index of those that each is joined with.
     """
     labels = np.arange(len(looks))
     wide = np.ascontiguousarray(looks).view(np.uint64)
-    chosen = np.flatnonzero(~_is_plain(looks))
-    limits = _limits(looks)
+    limits, index = _limits(looks), labels.astype(np.uint64)
     # neighbouring bits tell the same: each part takes its four bytes from all over the picture
-    parts = np.ascontiguousarray(looks[chosen].reshape(-1, 4, BANDS).transpose(0, 2, 1)).view(np.uint32)[:, :, 0]
+    parts = np.ascontiguousarray(looks.reshape(-1, 4, BANDS).transpose(0, 2, 1)).view(np.uint32)[:, :, 0]
     for part in range(BANDS):
         for bit in range(32):
             keys = (parts[:, part] & np.uint32(0xFFFFFFFF ^ (1 << bit))).astype(np.uint64) << np.uint64(32)
-            keys |= chosen.astype(np.uint64)
+            keys |= index
             keys.sort()
             one, other = _near_pairs(keys, wide, limits, labels)
             if len(one):
@@ -156,42 +178,50 @@ def _joined(labels: NDArray[np.int64], one: NDArray[np.int64], other: NDArray[np
             return labels
 
 
-def _information(looks: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """How many bits of each look are set, or unset if that is fewer."""
-    count = np.bitwise_count(looks).sum(axis=1, dtype=np.int64)
-    information: NDArray[np.int64] = np.minimum(count, 256 - count)
-    return information
-
-
-def _is_plain(looks: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return _information(looks) < PLAIN_BITS
-
-
 def _limits(looks: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """By how many bits a look may differ from a near one."""
-    return np.minimum(NEAR_BITS, _information(looks) // PLAIN_SHARE)
+    """By how many bits a look may differ from a near one: by fewer where few of its bits are set, or unset."""
+    count = np.bitwise_count(looks).sum(axis=1, dtype=np.int64)
+    fewer: NDArray[np.int64] = np.minimum(count, 256 - count)
+    return np.minimum(NEAR_BITS, fewer // PLAIN_SHARE)
 
 
-def _candidates(scans: Sequence[Scan]) -> list[tuple[Scan, Scan]]:
-    """Pairs of near duplicates that may be one picture saved again: of one size, one brightness and nearly one look."""
-    pairs = []
-    ordered = sorted(scans, key=lambda scan: (scan.width, scan.height, scan.brightness, scan.digest))
-    for place, scan in enumerate(ordered):
-        for other in ordered[place + 1 : place + 1 + COMPARED]:
-            if (scan.width, scan.height) != (other.width, other.height) or other.brightness - scan.brightness > MEAN_LEVELS:
-                break
-            if (int.from_bytes(scan.look) ^ int.from_bytes(other.look)).bit_count() <= NEAR_BITS:
-                pairs.append((scan, other))
-    return pairs
+def _candidates(seen: "NDArray[np.void]", rows: NDArray[np.intp], labels: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Pairs that may be one picture saved again: of one label, one size, one brightness and nearly one look, or equal pixels.
+
+    Args:
+        seen: The records.
+        rows: int (N,), the least hash first.
+        labels: int64 (N,), what near duplicates share, and so do images with equal pixels.
+
+    Returns:
+        int (P, 2), rows of `seen`.
+    """
+    keys = np.column_stack([labels, seen["width"][rows], seen["height"][rows]])
+    order = np.lexsort((seen["brightness"][rows], *keys.T[::-1]))
+    rows, keys = rows[order], keys[order]
+    brightness, has_pixels = seen["brightness"][rows], seen["has_pixels"][rows]
+    looks = np.frombuffer(seen["look"][rows].tobytes(), np.uint64).reshape(-1, 4)
+    found = []
+    for step in range(1, COMPARED + 1):
+        one, other = slice(None, -step), slice(step, None)
+        is_close = (keys[one] == keys[other]).all(axis=1)
+        is_close &= (brightness[other] - brightness[one] <= MEAN_LEVELS) | has_pixels[one]
+        is_close &= np.bitwise_count(looks[one] ^ looks[other]).sum(axis=1) <= NEAR_BITS
+        found.append(np.column_stack([rows[one][is_close], rows[other][is_close]]))
+    return np.concatenate(found)
 
 
-def _is_saved_again(root: Path, max_pixels: int, paths: tuple[str, str]) -> bool:
+def _is_saved_again(root: Path, max_pixels: int, pair: tuple[str, str, bool]) -> bool:
     """Whether two files of one size show the same picture."""
+    is_exact = pair[2]
+    view: Callable[[bytes, int], NDArray[Any]] = decode if is_exact else _cells  # in grey, two even colours may be equal
     try:
-        one, other = (_cells((root / path).read_bytes(), max_pixels) for path in paths)
+        one, other = (view((root / path).read_bytes(), max_pixels) for path in pair[:2])
     except (SightlineError, OSError):
         return False  # whole a moment ago
-    return one.shape == other.shape and float(np.abs(one - other).max()) <= CELL_LEVELS
+    if is_exact or one.shape != other.shape:
+        return np.array_equal(one, other)
+    return float(np.abs(one - other).max()) <= CELL_LEVELS
 
 
 def _cells(data: bytes, max_pixels: int) -> NDArray[np.int16]:

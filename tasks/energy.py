@@ -26,28 +26,33 @@ class Meter:
         self._begin = self._look()
 
     def read(self) -> float | None:
-        """Joules since the meter was made; None where no counter can be read, or one no longer."""
-        now = self._look()
-        if not self._begin or now.keys() != self._begin.keys():
+        """Joules since the meter was made; None where a processor or a GPU does not tell, then or now."""
+        begin, now = self._begin, self._look()
+        if begin is None or now is None or now.keys() != begin.keys():
             return None
         total = 0.0
         for name, (count, top) in now.items():
-            passed = count - self._begin[name][0]
+            passed = count - begin[name][0]
             total += passed % top if top else passed
         return total
 
-    def _look(self) -> dict[str, tuple[float, float]]:
-        """What each counter shows, and where it starts again from 0, both in joules; 0: never."""
+    def _look(self) -> dict[str, tuple[float, float]] | None:
+        """What each counter shows, and where it starts again from 0, both in joules; 0: never. None: not all of them tell."""
         found: dict[str, tuple[float, float]] = {}
         for folder in self._packages:
             count, top = (_text(folder / name) for name in ("energy_uj", "max_energy_range_uj"))
-            if count.isdecimal() and top.isdecimal():
-                found[folder.name] = int(count) / 1e6, int(top) / 1e6
+            if not (count.isdecimal() and top.isdecimal()):
+                return None
+            found[folder.name] = int(count) / 1e6, int(top) / 1e6
+        if not found:  # a GPU's joules alone are not the machine's
+            return None
         for index, gpu in enumerate(gpus()):
             import pynvml
 
-            with contextlib.suppress(pynvml.NVMLError):  # older ones do not count
+            try:
                 found[f"gpu {index}"] = pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3, 0.0
+            except pynvml.NVMLError:  # older ones do not count
+                return None
         return found
 
 

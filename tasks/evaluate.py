@@ -1,12 +1,12 @@
 """Accuracy of an engine on samples, through the transforms that the service uses: the only figures that are compared."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from sightline.contract import Task
+from sightline.cores import available_cores
 from sightline.engines import BaseEngine, load
 from sightline.postprocess import Result, read
 from sightline.preprocess import decode, prepare_batch
@@ -67,5 +67,5 @@ def evaluate(engine: BaseEngine, samples: Sequence[Sample], *, batch: int = 0, n
 
 def evaluate_checkpoint(folder: Path, samples: Sequence[Sample], name: str) -> Evaluation:
     """Measures the checkpoint of `train` or `evolve` in `folder` with PyTorch, on all cores."""
-    engine = load("pytorch-fp32", folder, len(os.sched_getaffinity(0)), package="tasks.engines")
+    engine = load("pytorch-fp32", folder, available_cores(), package="tasks.engines")
     return evaluate(engine, samples, batch=CHECKPOINT_BATCH, name=name)

@@ -16,7 +16,7 @@ from tasks.duplicates import Duplicates
 from tasks.findings import Finding, finding
 from tasks.rules import EDGE_PX, EDGE_SHARE, FEW, FEW_IMAGES, IMBALANCE, RULES, TINY_PX
 from tasks.suites import Bound, Suite, run, tell_got, told
-from tasks.tables import BOX, SPLITS, Chunked, Tables
+from tasks.tables import BOX, SPLITS, Chunked, Tables, learnt
 
 OBJECT_RULES: Final = (
     Bound("box.inverted", "side", least=0.0, is_open=True),
@@ -53,7 +53,7 @@ def check_tables(tables: Chunked, duplicates: Duplicates, root: Path, classes: S
     alike = select_alike(tables, np.concatenate(groups))
     images = measure_images(alike, duplicates)
     suites = {
-        **suites_of(images),
+        **suites_of(images, counts.images),
         "classes": Suite(
             measure_classes(tables.classes, counts),
             [
@@ -174,7 +174,7 @@ def measure_classes_of_splits(classes: pd.DataFrame, counts: Counts) -> pd.DataF
     if "train" not in splits or not counts.objects:
         return pd.DataFrame()
     objects = counts.by_label().reindex(columns=splits, fill_value=0).rename_axis(index="label")
-    names = classes[~classes["ignore"].astype(bool)].set_index("id")["name"]
+    names = learnt(classes).set_index("id")["name"]
     objects = objects[objects.index.isin(names.index)]
     frame = objects.melt(ignore_index=False, var_name="split", value_name="objects").reset_index()
     total = frame.groupby("label")["objects"].transform("sum")

@@ -1,11 +1,11 @@
 """export: the champion as ONNX files of the runtime contract, each compared with the checkpoint before it may go on."""
 
-import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sightline.contract import ModelDescription, describe_file
+from sightline.cores import available_cores
 from sightline.engines import file_of
 from sightline.errors import AnswerIsNo, SightlineError
 from tasks import gates, models, schema, stage
@@ -46,7 +46,7 @@ def export(paths: Paths, config: Config) -> dict[str, float]:
     parts = models.load(config.model, description.classes).parts(paths.champion / WEIGHTS_FILE)
     validation = draw(gates.samples(dataset, paths.champion), config.export.parity_images)
     source = Source(parts, export_parts(parts, description), training, description)  # an operator that it lacks is told first
-    gate = Gate(paths.champion, parts, validation, threads=len(os.sched_getaffinity(0)))
+    gate = Gate(paths.champion, parts, validation, threads=available_cores())
     paths.report.mkdir()
     verdicts: dict[str, Parity] = {}
     for precision in config.export.precisions:

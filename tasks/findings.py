@@ -1,7 +1,7 @@
 """Findings: what is wrong with a dataset, where, and what to do about it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -16,6 +16,8 @@ Severity = Literal["error", "warning", "info"]
 SEVERITIES: Final = ("error", "warning", "info")
 OF_MANY: Final = (".json", ".csv")
 """Suffixes of the files that hold the labels of many images."""
+BATCH: Final = 65_536
+"""Findings that are made rows of the table at once."""
 
 _SCHEMA: Final = pa.schema(
     [
@@ -91,13 +93,26 @@ def write(findings: Sequence[Finding], folder: Path, quarantined: Sequence[str])
         quarantined: The name of each sample that was set aside; `findings.json` says why.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [asdict(item) for item in ordered(findings)]
+    found = ordered(findings)
     why: dict[str, list[dict[str, object]]] = {name: [] for name in sorted(quarantined)}
-    for item in ordered(findings):
+    for item in found:
         if item.severity == "error" and item.sample in why:
             why[item.sample].append({"code": item.code, "file": item.file, "line": item.line, "got": item.got})
     aside = [{"sample": name, "why": reasons} for name, reasons in why.items()]
-    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
-    pq.write_table(table, folder / "findings.parquet", compression="zstd")
-    summary = {**count(findings), "quarantined": aside, "findings": rows}
-    (folder / "findings.json").write_text(dump_json(summary), encoding="utf-8")
+    with pq.ParquetWriter(folder / "findings.parquet", _SCHEMA, compression="zstd") as table:
+        for start in range(0, max(1, len(found)), BATCH):
+            rows = [asdict(item) for item in found[start : start + BATCH]]
+            table.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+    _write_json({**count(found), "quarantined": aside}, found, folder / "findings.json")
+
+
+def _write_json(head: Mapping[str, object], findings: Sequence[Finding], path: Path) -> None:
+    """Writes what `dump_json` makes of `head` and the list of findings, one of these at a time."""
+    opening, closing = dump_json({**head, "findings": []}).rsplit("]", 1)
+    with path.open("w", encoding="utf-8") as file:
+        file.write(opening)
+        for place, item in enumerate(findings):
+            text = dump_json(asdict(item)).rstrip().replace("\n", "\n    ")
+            file.write(f"{',' if place else ''}\n    {text}")
+        file.write("\n  ]" if findings else "]")
+        file.write(closing)

@@ -14,10 +14,10 @@ from PIL import Image, ImageDraw
 
 from sightline.errors import SightlineError
 from sightline.preprocess import BROKEN, FORMATS, decode
+from tasks.file_kinds import SUFFIXES
 from tasks.findings import SEVERITIES, Finding, count, ordered
 from tasks.page import document
 from tasks.rules import RULES
-from tasks.scan import SUFFIXES
 from tasks.tables import BOX, IMAGES, OBJECTS, Chunked, Tables, select
 
 NOT_DECODED: Final = "Pixels were not decoded: what is broken inside an image, and near duplicates, are not told."

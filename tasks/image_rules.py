@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.file_kinds import FOREIGN, SUFFIX_OF
 from tasks.findings import Finding, finding
 from tasks.rules import BLURRED, BRIGHT, DARK, ENOUGH, EVEN, ODD_AREA, ODD_ASPECT, SIDE_PX, SPREADS
-from tasks.scan import FOREIGN, SUFFIX_OF, Scan, Scans
+from tasks.scan import Scan, Scans
 
 _NAMES: Final = {"MPO": "JPEG", "WEBP": "WebP"}
 

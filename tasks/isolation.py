@@ -19,8 +19,8 @@ from tasks.stage import QUIET, die_with_parent
 
 TAIL_BYTES = 4096
 ROOT = Path(__file__).parents[1]
-LOOK_S: Final = 0.1
-"""How often a worker's memory is looked at."""
+LOOK_S: Final = 1.0
+"""How often a worker's memory is looked at: each look takes a core from what is measured for some 0.1 ms."""
 MB: Final = 1_000_000
 
 
@@ -152,7 +152,7 @@ class Worker:
                 if (takes_mb := self._takes_mb()) > limit_mb:
                     expected = f"expected at most {limit_mb:g} MB: raise benchmark.memory_mb"
                     return {"status": "memory", "message": f"got {takes_mb:.0f} MB, {expected}"}
-                if selector.select(LOOK_S):
+                if selector.select(max(0.0, min(LOOK_S, until - time.monotonic()))):
                     part = os.read(self._process.stdout.fileno(), 1 << 20)  # type: ignore[union-attr]
                     if not part:
                         return _failure(self._process.wait(), self._errors)
@@ -171,6 +171,8 @@ def _failure(code: int, errors: Path) -> dict[str, Any]:
     """The answer of a process that ended by itself."""
     last = errors.read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace").strip().splitlines()
     reason = f"died of {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if code == -signal.SIGKILL:
+        reason += ", as where the machine's memory runs out: measure or run less at once"
     return {"status": "failed", "message": ": ".join([reason, *last[-1:]])}
 
 

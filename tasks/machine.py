@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any, Final
 
+from sightline.cores import available_cores
 from tasks.energy import gpus
 
 LIBRARIES: Final = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "tensorrt-cu13", "openvino", "torch")
@@ -19,7 +20,7 @@ def describe() -> dict[str, Any]:
         and their `driver` (null where there is none), `governor` (null where the system does not say), `memory_gb`, `system`,
         `python`, and the `libraries` with their versions.
     """
-    processor, cores, (driver, *cards) = _processor(), len(os.sched_getaffinity(0)), _gpus()
+    processor, cores, (driver, *cards) = _processor(), available_cores(), _gpus()
     return {
         "name": " + ".join([f"{processor} x{cores}", *cards]),
         "processor": processor,

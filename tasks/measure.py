@@ -74,14 +74,14 @@ class Bench:
         self.size = Candidate.parse(job.candidate).batch
         self.predictor, self.load_ms = _timed(self._predictor)
         self.first_ms = self._times(1)[0]
-        self._times(job.warmup)
+        self.warm_ms = float(np.median(self._times(job.warmup) or [self.first_ms]))
 
     def loaded(self) -> dict[str, Any]:
-        """The model's size, milliseconds to load it and of the first request, the engine's facts, and how many sessions a
-        service has of it.
+        """The model's size, milliseconds to load it, of the first request and of those that warm it up (the median), the
+        engine's facts, and how many sessions a service has of it.
         """
         engine = self.predictor.engine
-        times = {"load_ms": self.load_ms, "first_ms": self.first_ms}
+        times = {"load_ms": self.load_ms, "first_ms": self.first_ms, "warm_ms": self.warm_ms}
         return {"size_mb": engine.size_bytes / 1e6, **times, "streams": sessions(engine), "facts": engine.facts()}
 
     def window(self, samples: int, cold: int = COLD) -> dict[str, Any]:
@@ -112,17 +112,18 @@ class Bench:
         times_ms = [_timed(run)[1] for _ in range(max(1, samples // size))]
         return {"images_s": 1000 * size / float(np.median(times_ms))}
 
-    def streams(self, count: int, samples: int) -> dict[str, Any]:
+    def streams(self, count: int, samples: int, least_ms: float = 0) -> dict[str, Any]:
         """As many predictors as a service has on all cores, each with a request in flight.
 
         Args:
             count: Predictors.
             samples: Images for each, at least: a request has as many as the candidate takes.
+            least_ms: As many more as take so long one after the other: of a few, starting and ending would count too much.
 
         Returns:
             `images_s` of all together; `rss_mb`, the peak memory of the process.
         """
-        requests = -(-samples // self.size)
+        requests = max(-(-samples // self.size), round(least_ms / self.warm_ms))
         predictors = [self.predictor, *(self._predictor() for _ in range(count - 1))]
         for predictor in predictors:
             predictor.warm_up()

@@ -1,13 +1,13 @@
 """A function over many items on all cores, in order, in chunks, with progress; memory holds a few chunks at a time."""
 
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Final, TypeVar
 
+from sightline.cores import available_cores
 from sightline.errors import SightlineError
 from tasks.progress import Progress
 from tasks.stage import die_with_parent
@@ -18,11 +18,6 @@ CHUNK: Final = 64
 AHEAD: Final = 4  # chunks a worker that wait for their turn
 SERIAL: Final = 32
 """So few items are done here: to start processes takes longer."""
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def parallel(
@@ -40,7 +35,7 @@ def parallel(
     Raises:
         SightlineError: A worker was killed, as the kernel does where memory is short.
     """
-    count = min(workers or cores(), -(-len(items) // CHUNK))
+    count = min(workers or available_cores(), -(-len(items) // CHUNK))
     with Progress(name, len(items), unit) as progress:
         if len(items) <= SERIAL or count == 1:
             for item in items:

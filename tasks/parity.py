@@ -12,7 +12,7 @@ from sightline import engines
 from sightline.contract import dump_json
 from sightline.errors import SightlineError
 from sightline.preprocess import decode, prepare_batch
-from tasks import openvino_ir
+from tasks import metrics, openvino_ir
 from tasks.evaluate import CHECKPOINT_BATCH, Evaluation, evaluate
 from tasks.tables import Sample
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MAX_ERROR: Final = {"fp32": 1e-3, "fp16": 5e-2}
 """Of a tensor's largest value; up to 4e-4 was seen of FP32. INT8 is judged by its metric alone."""
 RAW_IMAGES: Final = 8  # that go together when tensors are compared; of INT8, whose tensors decide nothing, the first alone
+F1_DROP: Final = 0.05
+"""What F1 may lose at the service's threshold, at least. Average precision goes by the order of scores alone: where all are
+halved it stays, and the service misses objects. F1 at one threshold moves more, so it may lose more."""
 UNMATCHED: Final = 0.01  # of a two-stage detector's proposals
 PARITY_FILE: Final = "parity.json"
 FAILED: Final = "failed"
@@ -93,6 +96,8 @@ class Parity:
         found: What the file found in them: detections, or images classified.
         reference_found: What the checkpoint found in them.
         message: Why it failed; empty when it passed.
+        f1: What it has at the service's score threshold, 0-1; None where the task has no threshold, or it was not measured.
+        reference_f1: What the checkpoint has there.
     """
 
     passed: bool
@@ -105,6 +110,8 @@ class Parity:
     found: int
     reference_found: int
     message: str
+    f1: float | None = None
+    reference_f1: float | None = None
 
 
 class Gate:
@@ -123,7 +130,7 @@ class Gate:
     def __init__(self, checkpoint: Path, parts: "Parts", samples: Sequence[Sample], threads: int) -> None:
         self.parts, self.samples, self.threads = parts, samples, threads
         engine = engines.load("pytorch-fp32", checkpoint, threads, package="tasks.engines")
-        self.spec, self.task = engine.description.input, engine.description.task
+        self.spec, self.task, self.classes = engine.description.input, engine.description.task, engine.description.classes
         self.reference = evaluate(engine, samples, batch=CHECKPOINT_BATCH, name="parity pytorch")
 
     def judge(
@@ -150,6 +157,13 @@ class Gate:
             problems.append(f"it finds nothing where the checkpoint finds {reference_found}")
         if not expected - metric <= max_drop:
             problems.append(f"fitness {metric:.4f}, expected at most {max_drop} below the checkpoint's {expected:.4f}")
+        conf = engine.description.conf
+        f1, reference_f1 = (self._f1(each, conf) for each in (result, self.reference))
+        if f1 is not None and reference_f1 is not None and not reference_f1 - f1 <= (f1_drop := max(max_drop, F1_DROP)):
+            problems.append(
+                f"f1 {f1:.4f} at the service's threshold of {conf:g}, expected at most {f1_drop} below the checkpoint's "
+                f"{reference_f1:.4f}: its scores are others"
+            )
         if errors and not np.isfinite(errors).all():
             problems.append("its outputs have NaN or infinity")
             errors = None
@@ -167,12 +181,19 @@ class Gate:
             found=found,
             reference_found=reference_found,
             message="; ".join(problems),
+            f1=f1,
+            reference_f1=reference_f1,
         )
 
     def refuse(self, message: str) -> Parity:
         """The verdict on a file that could not be made, or not be run."""
         expected = self.reference.metrics["fitness"]
         return Parity(False, None, expected, None, None, None, len(self.samples), 0, _count(self.reference), message)
+
+    def _f1(self, evaluation: Evaluation, conf: float) -> float | None:
+        """At a score threshold; None where the task has none."""
+        measure = getattr(metrics.load(self.task), "f1_at", None)
+        return None if measure is None else round(measure(self.samples, evaluation.predictions, self.classes, conf), 6)
 
     def _errors(self, whole: "onnx.ModelProto | openvino.Model", precision: str) -> tuple[float, float] | None:
         """The largest absolute and relative difference of the outputs before NMS, to two digits; not finite where one is not.

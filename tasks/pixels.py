@@ -11,6 +11,7 @@ from blake3 import blake3
 from PIL import Image
 
 from sightline.preprocess import decode
+from tasks.file_kinds import SUFFIX_OF
 from tasks.masks import decode_rle, encode_rle
 from tasks.parallel import parallel
 from tasks.tables import BOX
@@ -126,5 +127,5 @@ def _scale_rle(rle: str, width: int, height: int, new_width: int, new_height: in
 
 def _change(row: Any, size: tuple[int, int]) -> Change:
     """How an image is written."""
-    is_jpeg = size != (row.width, row.height) and row.path.lower().endswith((".jpg", ".jpeg"))
+    is_jpeg = size != (row.width, row.height) and Path(row.path).suffix.lower() in SUFFIX_OF["JPEG"]
     return Change(row.path, f"images/{row.image_id}{'.jpg' if is_jpeg else '.png'}", *size)

@@ -23,6 +23,8 @@ TWO_STAGES: Final = "faster_rcnn"
 LIBRARIES: Final = {(3,): "yolov8n", (3, 4): "yolov8n-seg", (2,): "resnet18"}
 """The same for graphs as Ultralytics exports a detector, (N, 4 + classes, A), with (N, D, H / 4, W / 4) for masks, and
 torchvision a classifier, (N, C): by the ranks of their outputs."""
+ULTRALYTICS_CLASSIFIER: Final = "yolov8n-cls"
+"""The same for a classifier of Ultralytics, which its metadata tell from torchvision's: pixels of 0-1, and probabilities."""
 
 
 def recognise(path: Path) -> list[str]:
@@ -34,7 +36,8 @@ def recognise(path: Path) -> list[str]:
     Raises:
         SightlineError: It is no ONNX file, is refused, or its form is not known.
     """
-    graph = untrusted_onnx.inspect(path).graph
+    model = untrusted_onnx.inspect(path)
+    graph, metadata = model.graph, {entry.key: entry.value for entry in model.metadata_props}
     weights = {tensor.name for tensor in graph.initializer}
     inputs = {value.name: value for value in graph.input if value.name not in weights}
     names = tuple(value.name for value in graph.output)
@@ -52,6 +55,8 @@ def recognise(path: Path) -> list[str]:
     elif len(inputs) == 1 and len(sides) == 4:
         ranks = tuple(len(value.type.tensor_type.shape.dim) for value in graph.output)
         found, given = LIBRARIES.get(ranks), []
+        if ranks == (2,) and metadata.get("task") == "classify":
+            found = ULTRALYTICS_CLASSIFIER
     if found is None:
         got = f"inputs {', '.join(inputs)} and outputs {', '.join(names)}"
         raise SightlineError(f"{path}: got {got}, which is no known form: name its architecture, e.g. --as yolov8n")

@@ -32,6 +32,8 @@ LOOK_NOISE: Final = 0.05
 SHARES: Final = (50, 90, 95, 99)
 TURNS: Final = 3
 """Of what is measured after the windows."""
+SLOWER: Final = 3
+"""Times as long as warm requests a window may take, where that is longer than `benchmark.timeout_s`."""
 GROWTH: Final = 0.1
 """By which share a process's memory grows while it is measured, at least, where it may leak."""
 
@@ -52,6 +54,7 @@ class Contender:
         self.start: int | None = None  # the first window of those that agree
         self.turns: defaultdict[str, list[float]] = defaultdict(list)
         self.worker: Worker | None = None
+        self.warm_ms = 0.0
 
     @property
     def runs(self) -> bool:
@@ -120,6 +123,7 @@ class Contender:
         self.worker = Worker("tasks.measure", self.settings.memory_mb)
         if answer := self.ask("load", **asdict(self.job)):
             self.row |= {key: _rounded(answer[key]) for key in ("size_mb", "load_ms", "first_ms", "streams", "facts")}
+            self.warm_ms = answer["warm_ms"]
 
     def look(self) -> float:
         """The median of a few requests, milliseconds; infinite where there is none."""
@@ -128,9 +132,10 @@ class Contender:
 
     def window(self) -> None:
         """Measures another window."""
+        limit_s = max(self.settings.timeout_s, SLOWER * (self.window_size + COLD) * self.warm_ms / 1000)
         meter = Meter()
         with GpuWatch(self.worker.pid if self.worker else 0) as gpu:
-            answer = self.ask("window", samples=self.window_size)
+            answer = self.ask("window", limit_s=limit_s, samples=self.window_size)
         joules = meter.read()
         bare = self.ask("bare", samples=-(-self.window_size // 10)) if answer else {}
         if bare:
@@ -146,9 +151,10 @@ class Contender:
         if self.row["shipped"] and (answer := self._all_sessions(samples=1)):
             self.row["streams_rss_mb"] = _rounded(answer["rss_mb"])
 
-    def _all_sessions(self, samples: int) -> dict[str, Any]:
+    def _all_sessions(self, samples: int, least_ms: float = 0) -> dict[str, Any]:
         count = self.row["streams"]
-        return self.ask("streams", limit_s=count * self.settings.timeout_s, sessions=count, count=count, samples=samples)
+        limit_s, more = count * self.settings.timeout_s, {"count": count, "samples": samples, "least_ms": least_ms}
+        return self.ask("streams", limit_s=limit_s, sessions=count, **more)
 
     def accuracy(self) -> None:
         """The task's metrics; a detector's `precision` is not the precision of its arithmetic."""
@@ -165,12 +171,12 @@ class Contender:
         Columns are the medians of the turns; where one fails, they stay as they are, and the message says why.
         """
         samples = max(1, self.settings.samples // 10 // TURNS)
-        asked: dict[str, Callable[[], dict[str, Any]]] = {
-            f"batch{size}_images_s": partial(self.ask, "batch", size=size, samples=samples) for size in self.settings.batches
-        }
+        asked: dict[str, Callable[[], dict[str, Any]]] = {}
+        if self.row["shipped"]:  # first: selections go by it
+            asked["streams_images_s"] = partial(self._all_sessions, samples, least_ms=float(self.settings.samples))
+        for size in self.settings.batches:
+            asked[f"batch{size}_images_s"] = partial(self.ask, "batch", size=size, samples=samples)
         asked["video_fps"] = partial(self.ask, "video", frames=samples)
-        if self.row["shipped"]:
-            asked["streams_images_s"] = partial(self._all_sessions, samples)
         for column, ask in asked.items():
             said, answer = self.row["message"], ask()
             if not answer:
@@ -222,11 +228,12 @@ def measure(contenders: Sequence[Contender], *, screen: bool) -> None:
     try:
         steps = sum(each.fewest + TURNS + 2 for each in contenders)  # load, windows, accuracy, the rest
         with Progress("benchmark", steps, "steps") as progress:
-            for each in contenders:
-                each.load()
-                progress.update(note=each.row["candidate"])
-            if screen:
-                _screen(contenders)
+            for group in _groups(contenders) if screen else [contenders]:
+                for each in group:
+                    each.load()
+                    progress.update(note=each.row["candidate"])
+                if screen:  # before the next ones are loaded: memory holds what is left of each group
+                    _screen(group)
             _take_turns(contenders, progress)
             for each in _running(contenders):
                 each.memory_of_all_sessions()
@@ -263,25 +270,30 @@ def _running(contenders: Sequence[Contender]) -> list[Contender]:
     return [each for each in contenders if each.runs]
 
 
-def _screen(contenders: Sequence[Contender]) -> None:
-    """Leaves of each engine, precision and number of streams the threads and batch sizes that are best at something at a look.
+def _groups(contenders: Sequence[Contender]) -> list[list[Contender]]:
+    """Those of the same engine, precision and number of streams, of which a look sees nothing."""
+    groups: defaultdict[tuple[str, str, int], list[Contender]] = defaultdict(list)
+    for each in contenders:
+        candidate = Candidate.parse(each.row["candidate"])
+        groups[candidate.engine, candidate.precision, candidate.streams].append(each)
+    return list(groups.values())
+
+
+def _screen(group: Sequence[Contender]) -> None:
+    """Leaves of a group the threads and batch sizes that are best at something at a short look.
 
     Best at one of: the median, images/s, and images/s of each thread, which is what a machine with all its cores busy gives.
     """
-    groups: defaultdict[tuple[str, str, int], list[Contender]] = defaultdict(list)
-    for each in _running(contenders):
-        candidate = Candidate.parse(each.row["candidate"])  # a look sees nothing of streams
-        groups[candidate.engine, candidate.precision, candidate.streams].append(each)
-    for group in groups.values():
-        if len(group) < 2:
-            continue
-        looks = [[each.look() for each in group] for _ in range(2)]
-        pairs = zip(group, zip(*looks, strict=True), strict=True)
-        seen = {each: _Look.of(each, min(pair)) for each, pair in pairs if each.runs}
-        for each, look in seen.items():
-            better = min((other for other in seen if seen[other].beats(look)), key=lambda other: seen[other], default=None)
-            if better:  # the fastest one of them, which no other beats
-                each.end("screened out", f"{look} at a short look, {better.row['candidate']} has {seen[better]}")
+    running = _running(group)
+    if len(running) < 2:
+        return
+    looks = [[each.look() for each in running] for _ in range(2)]
+    pairs = zip(running, zip(*looks, strict=True), strict=True)
+    seen = {each: _Look.of(each, min(pair)) for each, pair in pairs if each.runs}
+    for each, look in seen.items():
+        better = min((other for other in seen if seen[other].beats(look)), key=lambda other: seen[other], default=None)
+        if better:  # the fastest one of them, which no other beats
+            each.end("screened out", f"{look} at a short look, {better.row['candidate']} has {seen[better]}")
 
 
 class _Look(NamedTuple):

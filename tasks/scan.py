@@ -12,64 +12,30 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from blake3 import blake3
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from sightline.errors import SightlineError
 from sightline.preprocess import BROKEN, FORMATS, TURNS
+from tasks.decoding import bits_of, decode_grey, is_transparent
+from tasks.file_kinds import describe_bytes, is_hidden, is_image
+from tasks.looks import LOOK, UNEVEN, cells_of, look_of, pixels_of, sharpness_of
 from tasks.names import Index, Names, without_suffix
 from tasks.parallel import parallel
 
-SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-SUFFIX_OF: Final = {
-    "JPEG": {".jpg", ".jpeg"}, "MPO": {".jpg", ".jpeg"}, "PNG": {".png"}, "WEBP": {".webp"}, "BMP": {".bmp"},
-    "TIFF": {".tif", ".tiff"}, "GIF": {".gif"},
-}  # fmt: skip
-FOREIGN: Final = frozenset(
-    {
-        ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".psd", ".svg", ".ico", ".tga", ".ppm", ".pgm", ".pbm",
-        ".pnm", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".dcm",
-    }
-)  # fmt: skip
-"""Suffixes of images that are not read."""
-LOOK: Final = 16
-"""Rows, and steps of brightness in each row, of the grid that `look` is made of."""
-SHARP_PX: Final = 256
-"""Side of the middle of the image, in pixels, on which sharpness is measured."""
-LOOK_PX: Final = 32
-"""Shortest side of an image that has a look, in pixels: in less, different pictures look alike."""
-MARGIN: Final = 2
-"""Levels by which a cell must be brighter than the next, so that noise in even parts tells nothing."""
-CELL_PX: Final = 8
-"""Side of the cells whose means tell how dark and how bright an image gets, in pixels."""
-UNEVEN: Final = 8.0
-"""Levels between cells that tell that an image shows something: its pixels need not be asked for their contrast."""
 _ESCAPED: Final = re.compile("[\udc80-\udcff]")  # what Python makes of bytes that are not UTF-8 (PEP 383)
 _ORIENTATION: Final = 0x0112  # EXIF 2.32, section 4.6.4
-_BITS_PER_SAMPLE: Final = 258  # TIFF 6.0, section 8
-_DEEPEST: Final = 64  # bits of a channel; a header may say anything, in numbers of any kind
 _TURNED: Final = frozenset({5, 6, 7, 8})  # orientations that swap width and height
-FILLING: Final = 16
-"""Bytes that may stand between a JPEG's pixels and its end, as cameras fill them; more are left of pixels that went wrong."""
-_FILLING: Final = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_SCAN: Final = re.compile(rb"(\xff\xda\x00(?:\x08\x01.{2}|\x0a\x02.{4}|\x0c\x03.{6}|\x0e\x04.{8})).{3}", re.DOTALL)
-_JFIF: Final = re.compile(rb"(\xff\xe0..JFIF\x00).", re.DOTALL)
-_ADOBE: Final = re.compile(rb"(\xff\xee..Adobe.{6}).", re.DOTALL)
-"""Before the bytes of a JPEG's header that libjpeg warns of: of a scan (ITU-T T.81, section B.2.3), the revision of JFIF, and
-the transform of colours (Adobe Technical Note 5116, section 18)."""
 _MOST: Final = 2**32 - 1  # of a side, as it is packed; BigTIFF can say more
-
-
-_PACKED: Final = struct.Struct("<?IIbhih??32s?32s5f")
+_PACKED: Final = struct.Struct("<?IIbhih??32s??32s5f")
 _MEASURES: Final = ("brightness", "sharpness", "darkest", "lightest", "contrast")
 RECORD: Final = np.dtype(
     [
         ("is_whole", "?"), ("width", "<u4"), ("height", "<u4"), ("orientation", "i1"), ("kind", "<i2"), ("frames", "<i4"),
-        ("bits", "<i2"), ("transparent", "?"), ("has_digest", "?"), ("digest", "V32"), ("has_look", "?"), ("look", "V32"),
-        *((name, "<f4") for name in _MEASURES),
+        ("bits", "<i2"), ("transparent", "?"), ("has_digest", "?"), ("digest", "V32"), ("has_look", "?"), ("has_pixels", "?"),
+        ("look", "V32"), *((name, "<f4") for name in _MEASURES),
     ]
 )  # fmt: skip
-"""A `Scan` as `Scans` keeps it; `is_whole` where there is no code."""
+"""A `Scan` as `Scans` keeps it; `is_whole` where there is no code, in `look` its look or its pixels, whichever it has."""
 
 
 class Scan(NamedTuple):
@@ -87,7 +53,9 @@ class Scan(NamedTuple):
         digest: BLAKE3 of the file, hexadecimal.
         code: The rule of `tasks.rules` that it breaks so that it cannot be used; empty where there is none.
         got: What is wrong then.
-        look: 32 bytes that near duplicates share but for a few bits; empty where the pixels were not decoded.
+        look: 32 bytes that near duplicates share but for a few bits; empty where the image is too small or too plain for that,
+            or was not decoded.
+        pixels: 32 bytes that images with the same upright grey pixels share; empty where it has a look, or was not decoded.
         brightness: Mean of the grey pixels, 0-255; NaN where they were not decoded.
         sharpness: Variance of their Laplacian; NaN where they were not decoded.
         darkest: The least mean of a cell of grey pixels, 0-255; NaN where they were not decoded.
@@ -109,6 +77,7 @@ class Scan(NamedTuple):
     code: str = ""
     got: str = ""
     look: bytes = b""
+    pixels: bytes = b""
     brightness: float = float("nan")
     sharpness: float = float("nan")
     darkest: float = float("nan")
@@ -128,31 +97,50 @@ def walk(folder: Path, root: Path) -> Iterator[str]:
     Hidden ones are left out, and links to folders, which may never end.
 
     Raises:
-        SightlineError: A name is not UTF-8: no table could hold it.
+        SightlineError: A folder cannot be read, or a name is not UTF-8: no table could hold it.
     """
+    return (prefix + name for prefix, files, _ in _listings(folder, root) for name in files)
+
+
+def linked_folders(root: Path) -> Iterator[str]:
+    """The links to folders below `root`, relative to it, behind which `walk` does not look.
+
+    Raises:
+        SightlineError: As for `walk`.
+    """
+    return (prefix + name for prefix, _, links in _listings(root, root) for name in links)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders right in `folder`, sorted, without those that `walk` leaves out."""
+    found = (path for path in folder.iterdir() if not is_hidden(path.name))
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+
+
+def _listings(folder: Path, root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Of each folder from `folder` on: its path relative to `root`, with `/` at the end, its files, its links to folders."""
     waiting = ["" if folder == root else f"{folder.relative_to(root).as_posix()}/"]
     while waiting:
         prefix = waiting.pop()
         folders: list[str] = []
         files: list[str] = []
-        with os.scandir(root / prefix) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if not entry.name.isascii() and _ESCAPED.search(entry.name):
-                    raise SightlineError(f"{root / prefix}: got the name {entry.name!r}, which is not UTF-8: rename it")
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.name)
-                elif not entry.is_dir():
-                    files.append(entry.name)
-        for name in sorted(files):
-            yield prefix + name
+        links: list[str] = []
+        try:
+            with os.scandir(root / prefix) as entries:
+                for entry in entries:
+                    if is_hidden(entry.name):
+                        continue
+                    if not entry.name.isascii() and _ESCAPED.search(entry.name):
+                        raise SightlineError(f"{root / prefix}: got the name {entry.name!r}, which is not UTF-8: rename it")
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.name)
+                    else:
+                        (links if entry.is_dir() else files).append(entry.name)
+        except OSError as error:
+            expected = "expected what can be read: make it readable, or leave it out"
+            raise SightlineError(f"{error.filename}: {error.strerror}, {expected}") from error
+        yield prefix, sorted(files), sorted(links)
         waiting += (f"{prefix}{name}/" for name in sorted(folders, reverse=True))
-
-
-def is_image(name: str) -> bool:
-    """Whether a file is an image, by its suffix."""
-    return name[name.rfind(".") :].lower() in SUFFIXES
 
 
 def images(folder: Path, root: Path) -> Names:
@@ -166,7 +154,7 @@ def has_images(folder: Path) -> bool:
 
 
 class Scans(Mapping[str, Scan]):
-    """Scans by path, in the order of the files. Each takes 105 bytes, and its path 20 and its own length: a million fit.
+    """Scans by path, in the order of the files. Each takes 106 bytes, and its path 20 and its own length: a million fit.
 
     Attributes:
         paths: The paths; a scan's place there is its row.
@@ -187,8 +175,8 @@ class Scans(Mapping[str, Scan]):
             _PACKED.pack_into(
                 self._packed, row * _PACKED.size,
                 not scan.code, min(scan.width, _MOST), min(scan.height, _MOST), scan.orientation, kind, scan.frames, scan.bits,
-                scan.transparent, bool(scan.digest), bytes.fromhex(scan.digest), bool(scan.look), scan.look,
-                scan.brightness, scan.sharpness, scan.darkest, scan.lightest, scan.contrast,
+                scan.transparent, bool(scan.digest), bytes.fromhex(scan.digest), bool(scan.look), bool(scan.pixels),
+                scan.look or scan.pixels, scan.brightness, scan.sharpness, scan.darkest, scan.lightest, scan.contrast,
             )  # fmt: skip
         self._kinds = list(kinds)
         self.records = np.frombuffer(self._packed, RECORD)
@@ -215,14 +203,15 @@ class Scans(Mapping[str, Scan]):
     def at(self, row: int) -> Scan:
         """The scan of the file of that number."""
         (
-            _, width, height, orientation, kind, frames, bits, transparent, has_digest, digest, has_look, look,
+            _, width, height, orientation, kind, frames, bits, transparent, has_digest, digest, has_look, has_pixels, look,
             brightness, sharpness, darkest, lightest, contrast,
         ) = _PACKED.unpack_from(self._packed, row * _PACKED.size)  # fmt: skip
         kind, mode = self._kinds[kind]
         code, got = self._flaws.get(row, ("", ""))
         return Scan(
             self.paths[row], width, height, orientation, kind, mode, frames, bits, digest.hex() if has_digest else "", code,
-            got, look if has_look else b"", brightness, sharpness, darkest, lightest, contrast, transparent,
+            got, look if has_look else b"", look if has_pixels else b"", brightness, sharpness, darkest, lightest, contrast,
+            transparent,
         )  # fmt: skip
 
 
@@ -255,7 +244,7 @@ def scan_file(root: Path, name: str, *, max_pixels: int, decode: bool) -> Scan:
             warnings.simplefilter("ignore")  # EXIF that Pillow dislikes has no effect
             return _scan_bytes(found, data, max_pixels, decode)
     except UnidentifiedImageError:
-        return found._replace(code="image.unreadable", got=_kind_of(data))
+        return found._replace(code="image.unreadable", got=describe_bytes(data))
     except BROKEN as error:
         return found._replace(code="image.unreadable", got=str(error))
     finally:
@@ -279,23 +268,25 @@ def _scan_bytes(found: Scan, data: bytes, max_pixels: int, decode: bool) -> Scan
             height=width if turn in _TURNED else height,
             orientation=int(orientation),
             frames=2 if image.format != "MPO" and getattr(image, "is_animated", False) else 1,
-            bits=_bits(image, data),
+            bits=bits_of(image, data),
         )
         if not decode:
             return found
-        grey, code, got = _decode(image, data)
+        grey, code, got = decode_grey(image, data)
         if grey is None:
             return found._replace(code=code, got=got)
-        found = found._replace(transparent=_is_transparent(image, found.mode))
-    picture = _cells(grey)
+        found = found._replace(transparent=is_transparent(image, found.mode))
+    picture = cells_of(grey)
     cells = np.asarray(picture)
     darkest, lightest = float(cells.min()), float(cells.max())
     contrast = lightest - darkest
     if contrast <= UNEVEN:
         contrast = float(grey.max()) - float(grey.min())
     seen = picture if min(cells.shape) >= 2 * LOOK else Image.fromarray(grey)
+    look = look_of(_upright(seen, turn))
     return found._replace(
-        look=look_of(_upright(seen, turn)),
+        look=look,
+        pixels=b"" if look else pixels_of(_upright(Image.fromarray(grey), turn)),
         brightness=float(cells.mean()),
         sharpness=sharpness_of(grey),
         darkest=darkest,
@@ -304,153 +295,6 @@ def _scan_bytes(found: Scan, data: bytes, max_pixels: int, decode: bool) -> Scan
     )
 
 
-def _cells(grey: NDArray[np.uint8]) -> Image.Image:
-    """Means of the cells of uint8 (H, W), contiguous; the image itself where it is smaller than a cell.
-
-    Every fourth row tells as much, and is a quarter of the work.
-    """
-    height, width = grey.shape
-    if min(height, width) < CELL_PX:
-        return Image.fromarray(grey)
-    every_fourth = Image.frombuffer("L", (width, height // 4), grey, "raw", "L", 4 * width, 1)
-    return every_fourth.reduce((CELL_PX, CELL_PX // 4))
-
-
-def _bits(image: Image.Image, data: bytes) -> int:
-    """Bits of a channel; Pillow keeps the upper 8 of 16 in colour images, and says so nowhere."""
-    if image.format == "PNG":
-        return max(8, data[24])  # PNG 3rd edition, section 11.2.1
-    if image.format == "TIFF":
-        given = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
-        return int(min(max(8, *given), _DEEPEST)) if isinstance(given, tuple) else 8
-    return 8
-
-
-def _decode(image: Image.Image, data: bytes) -> tuple[NDArray[np.uint8] | None, str, str]:
-    """Grey pixels uint8 (H, W), not oriented; or None, the rule that they break, and what is wrong with them."""
-    if image.format in ("JPEG", "MPO"):
-        try:
-            decoded = _decode_jpeg(data, "CMYK" if image.mode == "CMYK" else "GRAY")
-        except ValueError as error:
-            return None, "image.unreadable", str(error)
-        if image.mode in ("L", "RGB"):
-            return decoded[:, :, 0], "", ""
-    image.load()
-    if image.mode.startswith(("I", "F")):
-        levels = np.asarray(image, np.float64)
-        low, high = float(np.nanmin(levels)), float(np.nanmax(levels))
-        if not 0 <= low <= high <= 255 or (image.mode == "F" and high <= 1):
-            return None, "image.deep", f"values from {low:g} to {high:g} ({image.mode})"
-        return levels.astype(np.uint8), "", ""
-    return np.asarray(image.convert("L")), "", ""
-
-
-def _decode_jpeg(data: bytes, colours: str) -> NDArray[np.uint8]:
-    """Pixels uint8 (H, W, C) of the colours `GRAY` or `CMYK`, not oriented.
-
-    Raises:
-        ValueError: libjpeg fails, or warns of what harms pixels, such as missing data, which Pillow passes over.
-    """
-    import simplejpeg
-
-    try:
-        decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colours, fastdct=True, strict=True)
-    except ValueError as error:
-        filling = _FILLING.search(str(error))
-        if filling and int(filling[1]) <= FILLING:
-            decoded = simplejpeg.decode_jpeg(data, colours, fastdct=True, strict=False)
-        elif (plain := _plain(data, str(error), colours)) != data:
-            decoded = _decode_jpeg(plain, colours)
-        else:
-            raise
-    return decoded
-
-
-def _plain(data: bytes, warning: str, colours: str) -> bytes:
-    """The JPEG with what libjpeg takes instead of what it warns of, so that it may tell of more; as it is where that harms.
-
-    It tells of the first warning alone, and stops at one of the header.
-    """
-    if "Invalid SOS parameters" in warning:  # of a sequential JPEG, which has no use for them
-        return _SCAN.sub(b"\\g<1>\x00\x3f\x00", data)
-    if "unknown JFIF revision" in warning:
-        return _JFIF.sub(b"\\g<1>\x01", data)
-    if "Unknown Adobe color transform" in warning:
-        return _ADOBE.sub(b"\\g<1>\x02" if colours == "CMYK" else b"\\g<1>\x01", data)
-    return data
-
-
-def _is_transparent(image: Image.Image, mode: str) -> bool:
-    """Whether a pixel is not opaque; the image may not have been loaded."""
-    if mode.endswith("+alpha"):
-        image = image.convert("RGBA")
-    if "A" not in image.getbands():
-        return False
-    return bool(np.asarray(image.getchannel("A")).min() < 255)
-
-
 def _upright(grey: Image.Image, orientation: int) -> Image.Image:
     """Applies an EXIF orientation."""
     return grey.transpose(TURNS[orientation]) if orientation in TURNS else grey
-
-
-def look_of(grey: Image.Image) -> bytes:
-    """256 bits: whether each cell of a 17x16 grid is brighter than the next to its right (a difference hash).
-
-    Cells overlap (a triangle filter over the whole image), so that a crop or another size changes few bits.
-
-    Args:
-        grey: Mode `L`, upright.
-
-    Returns:
-        32 bytes; none for an image of less than `LOOK_PX`.
-    """
-    if min(grey.size) < LOOK_PX:
-        return b""
-    picture = grey.resize((LOOK + 1, LOOK), Image.Resampling.BILINEAR, reducing_gap=8.0)
-    grid = np.asarray(picture, np.int16)
-    return np.packbits(grid[:, :-1] > grid[:, 1:] + MARGIN).tobytes()
-
-
-def sharpness_of(grey: NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian in the middle of the image (Pech-Pacheco et al., 2000, ICPR 3, "Diatom autofocusing").
-
-    It is taken at every other row, which is half the work.
-    """
-    top, left = max(0, (grey.shape[0] - SHARP_PX) // 2), max(0, (grey.shape[1] - SHARP_PX) // 2)
-    middle = grey[top : top + SHARP_PX, left : left + SHARP_PX]
-    if min(middle.shape) < 3:
-        return float("nan")
-    rows = middle[1:-1:2].astype(np.int16)
-    laplacian = middle[:-2:2, 1:-1].astype(np.int16)
-    laplacian += middle[2::2, 1:-1]
-    laplacian += rows[:, :-2]
-    laplacian += rows[:, 2:]
-    rows <<= 2
-    laplacian -= rows[:, 1:-1]
-    values = laplacian.astype(np.float32).ravel()
-    return float(np.dot(values, values)) / len(values) - (float(values.sum()) / len(values)) ** 2
-
-
-def _kind_of(data: bytes) -> str:
-    """What bytes are that are no allowed image, for a person."""
-    if data[4:8] == b"ftyp":  # ISO/IEC 14496-12, section 4.3
-        brand = data[8:12]
-        return _BRANDS.get(brand, f"a video or picture of the brand {brand.decode('ascii', 'replace')!r}")
-    head = data[:256].lstrip().lower()
-    for magic, name in _MAGIC:
-        if data.startswith(magic) or head.startswith(magic.lower()):
-            return name
-    return "bytes that are no image"
-
-
-_BRANDS: Final = {
-    b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIF", b"msf1": "a HEIF", b"avif": "an AVIF", b"avis": "an AVIF",
-}  # fmt: skip
-_MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"%PDF", "a PDF"), (b"PK\x03\x04", "a ZIP"), (b"<svg", "an SVG"), (b"<?xml", "XML"), (b"<!DOCTYPE", "HTML"),
-    (b"<html", "HTML"), (b"8BPS", "a PSD"), (b"\x00\x00\x01\x00", "an ICO"), (b"version https://git-lfs", "a Git LFS pointer"),
-    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000"), (b"\xff\x4f\xff\x51", "a JPEG 2000"), (b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
-    (b"\xff\x0a", "a JPEG XL"), (b"\x1f\x8b", "a gzip"), (b"P5", "a PGM"), (b"P6", "a PPM"),
-    (b"\x76\x2f\x31\x01", "an OpenEXR"), (b"\xff\xd8\xff", "the beginning of a JPEG"), (b"\x89PNG", "the beginning of a PNG"),
-)  # fmt: skip

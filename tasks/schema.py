@@ -91,6 +91,7 @@ class Transform(Section):
     val: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
+    keep_together: bool
     keep: str | None
     keep_sha256: Sha256 | None
     max_side: int | None = Field(ge=32, le=16384)

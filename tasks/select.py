@@ -52,7 +52,7 @@ def write(selection: Mapping[str, Any], table: Mapping[str, Any], constraints: s
         folder: Where to; made where it is not there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    plot(folder / PLOT_FILE, table["rows"], metrics.load(table["task"]).FITNESS, constraints)
+    plot(folder / PLOT_FILE, table["rows"], metrics.load(table["task"]).FITNESS, constraints, selection)
     (folder / "selection.json").write_text(dump_json(selection), encoding="utf-8")
     (folder / "selection.md").write_text(to_markdown(selection), encoding="utf-8")
 

@@ -35,7 +35,7 @@ def choose(rows: Sequence[Row], constraints: Constraints) -> dict[str, Any]:
             "satisfies_constraints": not problems[row["candidate"]],
             "reasons": [
                 *(problems[row["candidate"]] or [_standing(row, winner, row in tied, len(tied), constraints)]),
-                *_doubts(row),
+                *_doubts(row, constraints),
             ],
         }
         for row in rows
@@ -69,7 +69,7 @@ def to_markdown(selection: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"Constraints: {', '.join(limits) or 'none'}.",
-        f"Objective: {objective}. Within {selection['margin']:.0%} of the best it is a tie, which is decided by {TIE_BREAK}.",
+        f"Objective: {objective}. Within {_percent(selection['margin'])} of the best it is a tie, decided by {TIE_BREAK}.",
     ]
     return "\n".join([*lines, ""])
 
@@ -83,12 +83,18 @@ def _problems(row: Row, constraints: Constraints) -> list[str]:
     return [*unshipped, *missing, *(str(violation) for violation in violations(row, constraints))]
 
 
-def _doubts(row: Row) -> list[str]:
-    """What the benchmark noticed of a row that it measured."""
+def _doubts(row: Row, constraints: Constraints) -> list[str]:
+    """What the benchmark noticed of a row that it measured, as far as it matters here."""
     if row["status"] != "ok":
         return []
-    unstable = ["its windows did not agree, so its latency is uncertain"] if row.get("is_stable") is False else []
-    return [*unstable, *filter(None, [row["message"]])]
+    doubts = ["its windows did not agree, so its latency is uncertain"] if row.get("is_stable") is False else []
+    error, limit_mb = row.get("p99_error") or 0.0, constraints.max.get("rss_mb", float("inf"))
+    if error > constraints.margin and "p99_ms" in {*_weights(constraints), *constraints.max}:
+        doubts.append(f"its p99_ms is known to ±{error:.1%}")
+    if row["rss_mb"] <= limit_mb < (row.get("streams_rss_mb") or 0.0):
+        all_mb = f"a service of it, {row['streams']} sessions, takes {row['streams_rss_mb']} MB"
+        doubts.append(f"{all_mb}: set hardware.streams=[1], or bound streams_rss_mb")
+    return [*doubts, *filter(None, [row["message"]])]
 
 
 def _unmeasured(row: Row, constraints: Constraints) -> list[str]:
@@ -127,12 +133,15 @@ def _standing(row: Row, winner: Row | None, is_tied: bool, tied: int, constraint
     if row is winner:
         if tied == 1:
             return f"{own}, the best of those that meet the constraints; fitness {row['fitness']}"
-        return (
-            f"{own}, one of {tied} within {constraints.margin:.0%} of the best; fitness {row['fitness']}; chosen by {TIE_BREAK}"
-        )
+        within = f"one of {tied} within {_percent(constraints.margin)} of the best"
+        return f"{own}, {within}; fitness {row['fitness']}; chosen by {TIE_BREAK}"
     if is_tied:
         return f"{own}, a tie with the winner's {its}, decided by {TIE_BREAK}"
     return f"{own}, the winner has {its}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g}%"
 
 
 def _named(objective: str, weights: Mapping[str, float]) -> str:

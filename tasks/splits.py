@@ -45,8 +45,9 @@ def place(images: pd.DataFrame, config: schema.Transform) -> Placement:
 
     - `hash`: all by the hash.
     - `source`: the dataset's own splits; all three must be there. Images in none are not used.
-    - `auto`: the dataset's own where it has `train` and at least one other; a missing one is cut out of `train` by the hash,
-      with the share that the configuration gives it. Without such splits, as `hash`.
+    - `auto`: the dataset's own where it has `val` or `test`; the other one, where it is missing, is cut out of `train` by the
+      hash, with the share that the configuration gives it. Where `train` is missing, the images in no split are taken for it:
+      what the dataset tests on is never trained on. Without `val` and `test`, as `hash`.
 
     The hash is that of (seed, group), where a group is called after the least of its images' hashes. So each class has its
     share of each split in expectation, and an image that is added moves no other but its own near duplicates: where it leads
@@ -65,20 +66,27 @@ def place(images: pd.DataFrame, config: schema.Transform) -> Placement:
         SightlineError: A split that must be there is empty, or the file of `keep` cannot be used.
     """
     own = keep_together(images)
-    present = {split for split in SPLITS if (own == split).any()}
+    present = {split for split in SPLITS if (images["split"] == split).any()}
     if config.splits == "source" and present != set(SPLITS):
         missing = ", ".join(split for split in SPLITS if split not in present)
         raise SightlineError(f"transform.splits: source, and the dataset has no {missing}: set transform.splits=hash")
     draw = images["group"].map(lambda group: draw_of(group, config.seed))
-    if config.splits == "hash" or (config.splits == "auto" and not ("train" in present and len(present) > 1)):
+    if config.splits == "hash" or (config.splits == "auto" and present <= {"train"}):
         present, split = set(), pd.Series("train", index=images.index)
         split[draw < config.test + config.val] = "val"
         split[draw < config.test] = "test"
     else:
-        split = own.copy()
+        rest = "train" if "train" in present else ""
+        if not rest and (images["split"] != "").all():
+            names = " and ".join(split for split in SPLITS if split in present)
+            raise SightlineError(
+                f"transform.splits: auto, and all {len(images)} images are in {names}, expected some in train or in no split: "
+                "add images to train on, or set transform.splits=hash"
+            )
+        split = own.mask(own == rest, "train")
         for name, share in (("val", config.val), ("test", config.test)):
             if name not in present:
-                split[(own == "train") & (draw < share)] = name
+                split[(own == rest) & (draw < share)] = name
     earlier = pd.Series("", index=images.index)
     if config.keep and config.keep_sha256:
         earlier = images["image_id"].map(read_kept(Path(config.keep), config.keep_sha256)).fillna("")
@@ -108,12 +116,17 @@ def stratify(placement: Placement, images: pd.DataFrame, labels: pd.DataFrame) -
     drawn = [name for name in ("test", "val") if placement.origins[name] == "hash"]
     if drawn:
         split = _stratify(split, placement, images, labels, drawn)
-    for name in SPLITS:
-        if not (split == name).any():
-            raise SightlineError(
-                f"split {name}: got no image of {len(images)}, expected some: add images or name them in a split"
-            )
-    return split
+    empty = next((name for name in SPLITS if not (split == name).any()), None)
+    if empty is None:
+        return split
+    groups = images["group"].nunique()
+    if groups < images["hash"].nunique():
+        which = "one group" if groups == 1 else f"{groups} groups"
+        raise SightlineError(
+            f"split {empty}: got no image, as all {len(images)} are {which} of near duplicates, each kept in one split, "
+            "expected some: set transform.keep_together=false, or add images that differ"
+        )
+    raise SightlineError(f"split {empty}: got no image of {len(images)}, expected some: add images or name them in a split")
 
 
 def _stratify(

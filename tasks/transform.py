@@ -1,7 +1,7 @@
 """transform: the canonical dataset, the same for every model: boxes inside their images, upright pixels, splits."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from sightline.contract import dump_json
 from tasks import pixels, schema, splits, stage
 from tasks.provenance import PROVENANCE_FILE
 from tasks.rules import TINY_PX
-from tasks.tables import BOX, SPLITS, Tables
+from tasks.tables import BOX, SPLITS, Tables, learnt
 from tasks.transform_masks import convert_masks
 
 
@@ -33,6 +33,8 @@ def transform(paths: Paths, config: Config) -> stage.Metrics:
         The number of images in each split, and of classes that no image of `train` shows.
     """
     source = Tables.read(paths.tables)
+    if not config.transform.keep_together:
+        source = replace(source, images=source.images.assign(group=source.images["hash"]))
     fixes: list[dict[str, str]] = []
     placement = splits.place(source.images, config.transform)
     images = source.images[placement.split != ""]
@@ -61,7 +63,7 @@ def transform(paths: Paths, config: Config) -> stage.Metrics:
 
 def not_in_train(images: pd.DataFrame, labels: pd.DataFrame, classes: pd.DataFrame) -> list[str]:
     """The classes that images show, and none of `train` does: they are not learnt."""
-    found = labels["label"].isin(classes.loc[~classes["ignore"].astype(bool), "id"])
+    found = labels["label"].isin(learnt(classes)["id"])
     trained = labels["image_id"].isin(images.loc[images["split"] == "train", "image_id"])
     used = labels["image_id"].isin(images["image_id"])
     lacking = set(labels.loc[found & used, "label"]) - set(labels.loc[trained, "label"])

@@ -70,6 +70,7 @@ class Engine(BaseEngine):
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # two engines of one process would be pinned to the same core
+            "ENABLE_HYPER_THREADING": True,  # left alone, one request at a time is given no more threads than physical cores
         }
         core, path, size = openvino.Core(), self.file(self._folder), self.description.input
         model = core.read_model(path)

@@ -19,10 +19,11 @@ import pandas as pd
 
 from sightline.errors import SightlineError
 from tasks import variants
-from tasks.findings import Finding
+from tasks.file_kinds import RARE, SUFFIXES, is_hidden
+from tasks.findings import Finding, finding
 from tasks.once import unchanged
 from tasks.rules import SHAPE_IOU, SHAPE_PX
-from tasks.scan import SUFFIXES, Scan, Scans, scan
+from tasks.scan import Scan, Scans, linked_folders, scan, subfolders
 from tasks.table_builder import StoredTables
 from tasks.tables import BOX, SPLITS, Box, Polygons, Tables
 
@@ -31,6 +32,7 @@ NO_BOX: Final[Box] = (NAN, NAN, NAN, NAN)  # of an object that is the whole imag
 SPLIT_FOLDERS: Final = {
     **{name: name for name in SPLITS},
     "training": "train",
+    "trainval": "train",
     "valid": "val",
     "validation": "val",
     "testing": "test",
@@ -190,7 +192,9 @@ def open_folder(
     with unchanged():
         name = detect(root, name)
         scans = scan(root, load(name).image_files(root), max_pixels, decode=decode)
-        return name, scans, read(name, root, scans, voc_origin)
+        reading = read(name, root, scans, voc_origin)
+        reading.findings.extend(finding("folder.linked", "a link to a folder", link) for link in linked_folders(root))
+        return name, scans, reading
 
 
 def read(name: str, root: Path, scans: Mapping[str, Scan], voc_origin: int = 1) -> Reading:
@@ -238,7 +242,8 @@ def detect(root: Path, name: str = "auto") -> str:
     if fitting:
         raise SightlineError(f"{root}: {' and '.join(fitting)} fit alike: set dataset.format (--format)")
     reasons = "".join(f"\n  {each}: {reason}" for each, reason in missing.items())
-    raise SightlineError(f"{root}: not a dataset of a known format:{reasons}\nArrange it like one of these")
+    links = "".join(f"\n{link}: a link to a folder, which is not read: copy or move it there" for link in linked_folders(root))
+    raise SightlineError(f"{root}: not a dataset of a known format:{reasons}{links}\nArrange it like one of these")
 
 
 def bounds(polygons: Sequence[Sequence[float]]) -> Box:
@@ -267,8 +272,8 @@ def misfit(shape: Box, box: Box) -> str:
 def base(root: Path) -> Path:
     """The folder that really holds the dataset: archives often wrap it in folders of their own."""
     while True:
-        entries = [path for path in root.iterdir() if not path.name.startswith(".")]
-        if len(entries) != 1 or not entries[0].is_dir() or entries[0].name.lower() in SPLIT_FOLDERS:
+        entries = [path for path in root.iterdir() if not is_hidden(path.name)]
+        if len(entries) != 1 or entries != subfolders(root) or entries[0].name.lower() in SPLIT_FOLDERS:
             return root
         if any(path.suffix.lower() in SUFFIXES for path in entries[0].iterdir()):
             return root
@@ -333,7 +338,8 @@ def items(tables: Tables, raw: Path, root: Path | None = None, *, link: bool = F
             image_id, found = next(groups, ("", []))
         objects = tuple(found) if image_id == row.image_id else ()
         path = (root if root and row.store == "dataset" else raw) / str(row.path)
-        yield Item(name, path.suffix, Link(path) if link else path, int(row.width), int(row.height), objects, str(row.split))
+        suffix = ".jpg" if path.suffix.lower() in RARE else path.suffix
+        yield Item(name, suffix, Link(path) if link else path, int(row.width), int(row.height), objects, str(row.split))
 
 
 def _names(images: pd.DataFrame) -> list[str]:

@@ -11,12 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from tasks.file_kinds import SUFFIXES
 from tasks.findings import Finding, finding
 from tasks.formats import IMAGE_FOLDERS, SPLIT_FOLDERS, base
 from tasks.formats._voc_xml import Annotation
 from tasks.names import Index, Names, without_suffix
 from tasks.once import once
-from tasks.scan import SUFFIXES, Scan, Scans, walk
+from tasks.scan import Scan, Scans, walk
 
 MASKS: Final = {"semantic": "SegmentationClass", "instances": "SegmentationObject"}
 _ANNOTATIONS: Final = frozenset({"annotations", "annotation", "annots", "labels", "label", "xmls", "xml"})
@@ -26,7 +27,8 @@ _OTHERS: Final = _ANNOTATIONS | {"imagesets", *(name.lower() for name in MASKS.v
 """Folders without images of the dataset, in lower case."""
 _KINDS: Final = _ANNOTATIONS | {_INSTANCES, *IMAGE_FOLDERS}
 _KIT: Final = "JPEGImages"
-_PRECEDENCE: Final = ("test", "val", "train")  # of an image that is listed twice
+_LISTS: Final[dict[str, tuple[str, ...]]] = {"test": ("test",), "val": ("val",), "train": ("train", "trainval")}
+"""The lists of each split, of which the first that is there counts; an image in those of two splits is the first one's."""
 
 
 @dataclass(frozen=True)
@@ -169,14 +171,16 @@ class Pictures:
 
 
 def lists(top: Path, folder: str = "Main") -> list[tuple[str, Path]]:
-    """The splits that have a list in ImageSets, with it.
+    """The splits that have a list in ImageSets, with it; `trainval` is train's where train has none of its own.
 
     Args:
         top: The folder of the kit.
         folder: In ImageSets: `Main` or `Segmentation`.
     """
-    found = ((split, top / "ImageSets" / folder / f"{split}.txt") for split in _PRECEDENCE)
-    return [(split, path) for split, path in found if path.is_file()]
+    place = top / "ImageSets" / folder
+    found = {split: [place / f"{name}.txt" for name in names] for split, names in _LISTS.items()}
+    firsts = {split: next(filter(Path.is_file, paths), None) for split, paths in found.items()}
+    return [(split, path) for split, path in firsts.items() if path]
 
 
 def read_splits(
@@ -203,10 +207,10 @@ def read_splits(
             image_id = "" if image is None else without_suffix(image)
             if image is None:
                 findings.append(finding("split.unknown_image", entry, name, number))
-            elif image_id in splits:
-                findings.append(finding("split.twice", f"{entry} in {splits[image_id]} and {split}", name, number, image_id))
-            else:
+            elif image_id not in splits:
                 splits[image_id] = split
+            elif (path.stem, splits[image_id]) != ("trainval", "val"):  # of both, and so in no conflict
+                findings.append(finding("split.twice", f"{entry} in {splits[image_id]} and {split}", name, number, image_id))
     if listed:
         findings += unlisted(images, splits, "in no split file")
     return splits, findings

@@ -1,6 +1,7 @@
 """What a YOLO dataset says of itself: data.yaml, or a list of class names; untrusted, so nothing in it is run or followed."""
 
 import posixpath
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ NAME_FILES: Final = ("classes.txt", "obj.names", "names.txt", "_darknet.labels")
 _MAX_DEPTH: Final = 16
 _LOOKED_AT: Final = 5  # YAML files at the top: a hostile one takes seconds
 _COMPARED: Final = 100  # lists of names, where labelling tools left several
+_HALF: Final = re.compile("[\ud800-\udfff]")  # of a character beyond the first 65,536; an escape may stand for one
 _KEYS: Final = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """The split of each key of data.yaml."""
 
@@ -101,6 +103,8 @@ def load_yaml(path: Path, name: str) -> tuple[Any, Finding | None]:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent):
                 return None, finding("yolo.yaml", f"{name}: an alias, *{str(event.anchor)[:60]}")
+            if isinstance(event, yaml.ScalarEvent) and _HALF.search(event.value):
+                return None, finding("yolo.yaml", f"{name}: half a character, {event.value[:60]!r}")
             if depth > _MAX_DEPTH:
                 return None, finding("yolo.yaml", f"{name}: more than {_MAX_DEPTH} levels")
         return _Loader(text).get_single_data(), None

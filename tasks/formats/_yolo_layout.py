@@ -7,11 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from tasks.file_kinds import is_image
 from tasks.formats import base
 from tasks.formats._yolo_data import Description, describe, parents
 from tasks.names import Index, Names
 from tasks.once import once
-from tasks.scan import is_image, walk
+from tasks.scan import walk
 
 _FOLDERS: Final = ("labels", "annotations")  # of labels; tools that write no images leave the name to people
 _NONE: Final = -1

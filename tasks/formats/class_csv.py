@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from sightline.errors import SightlineError
 from tasks.findings import Finding, finding
 from tasks.formats import NO_BOX, SPLIT_FOLDERS, Item, Reading, base, place
-from tasks.scan import Scan, images
+from tasks.scan import Scan, images, subfolders
 from tasks.table_builder import TableBuilder
 
 HOLDS: Final = frozenset({"whole", "several", "split", "empty", "classes"})
@@ -96,13 +96,9 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
 def _tables(top: Path) -> list[_Table]:
     """The tables at the top, or in the folders of splits."""
     folders = [("", top)]
-    folders += [
-        (SPLIT_FOLDERS[path.name.lower()], path)
-        for path in sorted(top.iterdir())
-        if path.is_dir() and path.name.lower() in SPLIT_FOLDERS
-    ]
+    folders += [(SPLIT_FOLDERS[path.name.lower()], path) for path in subfolders(top) if path.name.lower() in SPLIT_FOLDERS]
     found = [
-        _Table(path, split, folder / "images" if (folder / "images").is_dir() else folder)
+        _Table(path, split, folder / "images" if folder / "images" in subfolders(folder) else folder)
         for split, folder in folders
         if (path := next((folder / name for name in TABLES if (folder / name).is_file()), None))
     ]

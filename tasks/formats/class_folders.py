@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from sightline.errors import SightlineError
+from tasks.file_kinds import SUFFIXES
 from tasks.findings import Finding, finding
 from tasks.formats import IMAGE_FOLDERS, NO_BOX, SPLIT_FOLDERS, Item, Reading, base, place
-from tasks.scan import SUFFIXES, Scan, has_images, images, walk
+from tasks.scan import Scan, has_images, images, subfolders, walk
 from tasks.table_builder import TableBuilder
 
 HOLDS: Final = frozenset({"whole", "split"})
@@ -118,19 +119,15 @@ def _outside(top: Path, root: Path) -> Iterator[str]:
 
 def _split_folders(top: Path) -> list[Path]:
     """The folders at the top where all of them are splits'."""
-    folders = _folders(top)
+    folders = subfolders(top)
     return folders if all(path.name.lower() in SPLIT_FOLDERS for path in folders) else []
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
 
 
 def _class_folders(root: Path) -> Iterator[tuple[str, Path]]:
     """Each class folder with its split."""
     splits = _split_folders(root)
     for split in splits:
-        for folder in _folders(split):
+        for folder in subfolders(split):
             yield SPLIT_FOLDERS[split.name.lower()], folder
-    for folder in [] if splits else _folders(root):
+    for folder in [] if splits else subfolders(root):
         yield "", folder

@@ -3,8 +3,8 @@
 https://cocodataset.org/#format-data. The file lies in annotations/ (`instances_train2017.json`), at the root, or in a split's
 folder (Roboflow's `train/_annotations.coco.json`). An image's `file_name` is looked for beside the file, then in `<split>/`,
 `images/<split>/`, `images/` and at the root, `<split>` being the file's own name for it; a backslash may stand for `/` there,
-as tools on Windows write it. A split is told by the file's name, else by its folder's. Classes stand in the order of the
-category ids; the ids of annotations are not needed.
+as tools on Windows write it. A split is told by the file's name, else by its folder's; a file of `trainval` is not read beside
+one of train. Classes stand in the order of the category ids; the ids of annotations are not needed.
 
 An annotation without bbox gets the box that just holds its segmentation. COCO's `area` is the segmentation's, and the box's
 where there is none; it is compared and not used.
@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Final
 
 from sightline.errors import SightlineError
+from tasks.file_kinds import is_hidden, is_image
 from tasks.formats import SPLIT_FOLDERS, Item, ItemObject, Reading, base, place
 from tasks.formats._coco_reader import PARTS, Reader, Source
 from tasks.formats._coco_shapes import decode, polygon_area
 from tasks.names import Names
 from tasks.once import once
-from tasks.scan import Scan, has_images, is_image, walk
+from tasks.scan import Scan, has_images, subfolders, walk
 from tasks.tables import Box
 
 HOLDS: Final = frozenset({"box", "polygons", "rle", "iscrowd", "split", "empty", "classes"})
@@ -103,24 +104,31 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
 def _top(root: Path) -> Path:
     """The folder that really holds the dataset: the one that a COCO file lies in, if that is all there is."""
     top = base(root)
-    entries = [path for path in top.iterdir() if not path.name.startswith(".")]
-    is_around = len(entries) == 1 and entries[0].name.lower() not in SPLIT_FOLDERS and any(entries[0].glob("[!.]*.json"))
-    return entries[0] if is_around else top
+    entries = [path for path in top.iterdir() if not is_hidden(path.name)]
+    is_alone = len(entries) == 1 and entries == subfolders(top) and entries[0].name.lower() not in SPLIT_FOLDERS
+    return entries[0] if is_alone and _jsons(entries[0]) else top
 
 
 @once
 def _json_files(top: Path) -> list[Path]:
     """The files of annotations/, else of the root, else of the splits' folders: the first of these that have COCO's."""
-    folders = [path for path in sorted(top.iterdir()) if path.is_dir() and path.name.lower() in SPLIT_FOLDERS]
+    folders = subfolders(top)
+    annotations = [path for path in folders if path.name == "annotations"]
     others: list[Path] = []
-    for group in ([top / "annotations"], [top], folders):
-        found = [path for folder in group if folder.is_dir() for path in sorted(folder.glob("[!.]*.json")) if path.is_file()]
+    for group in (annotations, [top], [path for path in folders if path.name.lower() in SPLIT_FOLDERS]):
+        found = [path for folder in group for path in _jsons(folder)]
         found = [path for path in found if path.name.startswith(_PREFIX)] or found
         missing = {path: _missing(path) for path in found}
         if None in missing.values():
             return [path for path in found if missing[path] in (None, PARTS[-1]) or path.name.startswith(_PREFIX)]
         others += found
     return others
+
+
+def _jsons(folder: Path) -> list[Path]:
+    """The JSON files right in a folder, sorted."""
+    found = (path for path in folder.iterdir() if path.suffix == ".json" and not is_hidden(path.name))
+    return sorted(path for path in found if path.is_file())
 
 
 def _missing(path: Path) -> str | None:
@@ -145,9 +153,12 @@ def _named(path: Path, keys: Collection[str]) -> set[str]:
 def _sources(root: Path) -> Iterator[Source]:
     top = _top(root)
     prefix = "" if top == root else f"{top.relative_to(root).as_posix()}/"
-    for path in _json_files(top):
+    splits = {path: _split_of(path, top) for path in _json_files(top)}
+    joined = {path: "trainval" in _words(path) for path, split in splits.items() if split == "train"}
+    for path, split in splits.items():
+        if joined.get(path) and not all(joined.values()):  # train has a file of its own
+            continue
         own = path.stem.removeprefix(_PREFIX)
-        split = _split(own) or ("" if path.parent == top else SPLIT_FOLDERS.get(path.parent.name.lower(), ""))
         name = path.relative_to(root).as_posix()
         words = [own, *(word for word, meant in SPLIT_FOLDERS.items() if meant == split)]
         folders = [f"{parent}{word}/" for word in words for parent in ("", "images/")]
@@ -155,10 +166,16 @@ def _sources(root: Path) -> Iterator[Source]:
         yield Source(path, name, split, (beside, *(prefix + folder for folder in (*folders, "images/", ""))))
 
 
-def _split(name: str) -> str:
-    """The split that is named in a name, such as `train2017`; empty where there is none, or are several."""
-    found = {SPLIT_FOLDERS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in SPLIT_FOLDERS}
-    return found.pop() if len(found) == 1 else ""
+def _split_of(path: Path, top: Path) -> str:
+    """The split of a file by its name, such as `train2017`, else by its folder's; empty where that is none, or are several."""
+    found = {SPLIT_FOLDERS[word] for word in _words(path) if word in SPLIT_FOLDERS}
+    folder = "" if path.parent == top else SPLIT_FOLDERS.get(path.parent.name.lower(), "")
+    return found.pop() if len(found) == 1 else folder
+
+
+def _words(path: Path) -> list[str]:
+    """The words of a file's name."""
+    return re.split(r"[^a-z]+", path.stem.lower())
 
 
 def _annotations(group: Iterable[Item], ids: Mapping[str, int]) -> Iterator[dict[str, object]]:

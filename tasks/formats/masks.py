@@ -3,8 +3,8 @@
 Images and masks lie in two folders, e.g. images/ and masks/, inside or around split folders; as CamVid's train/ and
 train_labels/; or in VOC's kit, JPEGImages/ and SegmentationClass/ with ImageSets/Segmentation. A mask has the path of its image
 below its folder, also with one of `SUFFIXES_OF_MASKS`. Or they lie in one folder, as Roboflow's 1.jpg and 1_mask.png. A class
-file lies at the top, or the same one in each split. Without one the indices that occur are the classes. 255, and classes that
-are called void, ignore or unlabelled, are not learnt.
+file lies at the top, or the same one in each split. Without one the indices that occur are the classes, if they are not too
+many. 255 that no class has, and classes that are called void, ignore or unlabelled, are not learnt.
 """
 
 from collections import Counter
@@ -15,15 +15,17 @@ from typing import Final, NamedTuple
 
 from sightline.errors import SightlineError
 from tasks.class_file import CLASS_FILES, IGNORED, ClassFile, class_file_text, read_class_file
+from tasks.file_kinds import SUFFIXES
 from tasks.findings import Finding, finding
 from tasks.formats import IMAGE_FOLDERS, SPLIT_FOLDERS, Item, Reading, base, place
 from tasks.formats._voc_layout import read_splits
 from tasks.masks import IGNORE, VOID, MaskDefect, distinct, kind_of, read_values, text_of
 from tasks.parallel import parallel
 from tasks.rules import FEW
-from tasks.scan import SUFFIXES, Scan, has_images, images
+from tasks.rules.masks import MOST_UNNAMED
+from tasks.scan import Scan, has_images, images, subfolders
 from tasks.table_builder import TableBuilder
-from tasks.tables import SPLITS, Chunked
+from tasks.tables import SPLITS, Chunked, learnt
 
 HOLDS: Final = frozenset({"mask", "split", "classes"})
 MASK_FOLDERS: Final = ("masks", "mask", "segmentationclass", "gtfine", "labels", "label", "annotations", "annotation")
@@ -108,7 +110,10 @@ def read(root: Path, scans: Mapping[str, Scan]) -> Reading:
     seen = {value for values in shown.values() for value in values}
     if path is None:
         named = _names_of(seen)
-        findings.append(finding("mask.no_class_file", f"the values {_text(named.values)}"))
+        if len(named.values) > MOST_UNNAMED:
+            got = f"{len(named.values)} values: {_text(named.values)}"
+            return Reading(TableBuilder().tables(), [*findings, finding("mask.many_values", got)])
+        findings.append(finding("mask.no_class_file", f"the values {_text(named.values)}{_void(named, seen)}"))
     splits, problems = read_splits(top, root, stems.get, stems.values(), "Segmentation")
     ignored = [name for name in named.names if name.lower() in IGNORED]
     tables = builder.tables(named.names, splits, ignored)
@@ -141,7 +146,7 @@ def write(items: Iterable[Item], root: Path, classes: Sequence[str] = ()) -> Non
 
 def _pairs(top: Path) -> list[_Pair]:
     """The folders of images with those of their masks."""
-    folders = _folders(top)
+    folders = subfolders(top)
     found = _pair(folders, "")
     if found:
         return found
@@ -150,12 +155,8 @@ def _pairs(top: Path) -> list[_Pair]:
         if split:
             beside = [path for path in folders if path.name in {f"{folder.name}{suffix}" for suffix in BESIDE}]
             aside = [_Pair(folder, path, split) for path in beside if has_images(path) and has_images(folder)]
-            found += _pair(_folders(folder), split) or aside[:1] or _together(folder, split)
+            found += _pair(subfolders(folder), split) or aside[:1] or _together(folder, split)
     return found or _together(top, "")
-
-
-def _folders(top: Path) -> list[Path]:
-    return [path for path in sorted(top.iterdir()) if path.is_dir() and not path.name.startswith(".")]
 
 
 def _pair(folders: Sequence[Path], split: str) -> list[_Pair]:
@@ -278,12 +279,13 @@ def _check(job: _Job, look: _Look, named: ClassFile) -> Iterator[Finding]:
 def _check_classes(named: ClassFile, seen: set[int]) -> Iterator[Finding]:
     if not seen:
         return
-    for name, value in zip(named.names, named.values, strict=True):
-        if value not in seen and name.lower() not in IGNORED:
-            yield finding("mask.class_absent", f"class {name} in no mask")
-    learnt = [name for name in named.names if name.lower() not in IGNORED]
-    if len(learnt) < 2:
-        yield finding("mask.one_class", ", ".join(learnt) or "no class")
+    wanted = {name: value for name, value in zip(named.names, named.values, strict=True) if name.lower() not in IGNORED}
+    void, found = _void(named, seen), [name for name, value in wanted.items() if value in seen]
+    for name, value in wanted.items():
+        if value not in seen:
+            yield finding("mask.class_absent", f"class {name} in no mask{void}")
+    if len(found) < 2:
+        yield finding("mask.one_class", f"{', '.join(found) or 'no class'} in the masks{void}")
 
 
 def _check_splits(tables: Chunked, shown: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
@@ -297,7 +299,7 @@ def _check_splits(tables: Chunked, shown: Mapping[str, Sequence[int]]) -> Iterat
     splits = [split for split in SPLITS if split in own]
     if "train" not in splits:
         return
-    for row in tables.classes[~tables.classes["ignore"].astype(bool)].itertuples():
+    for row in learnt(tables.classes).itertuples():
         total = sum(counts[row.value, split] for split in splits)
         for split in splits:
             if not counts[row.value, split] and total >= (1 if split == "train" else FEW):
@@ -311,6 +313,11 @@ def _names_of(seen: set[int]) -> ClassFile:
     if values == [0] and IGNORE in seen:
         values.append(IGNORE)
     return ClassFile(tuple(f"class_{value}" for value in values), tuple(values))
+
+
+def _void(named: ClassFile, seen: set[int]) -> str:
+    """What is told of 255 where masks have it and no class does."""
+    return f"; {IGNORE} is read as void" if IGNORE in seen and IGNORE not in named.values else ""
 
 
 def _text(values: Sequence[int]) -> str:

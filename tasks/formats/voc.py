@@ -4,6 +4,8 @@ Everingham and Winn, The PASCAL Visual Object Classes Challenge 2012 Development
 files lie. ImageSets/Main names the splits, or else folders do. Polygons, where they are written, stand as LabelMe's
 `<polygon><pt><x/><y/></pt></polygon>` in each object, 0-based. SegmentationObject gives objects their masks: value i is the
 i-th object of the XML, 0 the background, 255 void. `masks` reads SegmentationClass.
+
+The kit says nothing of EXIF: sizes and coordinates are taken to be those of the upright image, as in `coco`.
 """
 
 from array import array
@@ -224,8 +226,10 @@ def _check_head(name: str, note: Annotation, scan: Scan) -> Iterator[Finding]:
         got = "no size" if note.size is None else f"{width}x{height}"
         yield finding("size.missing", got, name, 0, scan.image_id)
     elif (width, height) != (scan.width, scan.height):
+        is_stored = scan.orientation > 4 and (width, height) == (scan.height, scan.width)
+        code = "voc.orientation" if is_stored else "size.mismatch"
         expected = f"{scan.width}x{scan.height}, the image's own"
-        yield finding("size.mismatch", f"{width:g}x{height:g}", name, note.size_line, scan.image_id, expected=expected)
+        yield finding(code, f"{width:g}x{height:g}", name, note.size_line, scan.image_id, expected=expected)
 
 
 def _splits(root: Path, layout: Layout, images: Sequence[str]) -> tuple[dict[str, str], list[Finding]]:

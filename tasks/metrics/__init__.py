@@ -1,6 +1,7 @@
 """Accuracy, one file a task, found by the task's name. Each has
 
 - `measure(samples, found, classes)`: what was found in each sample against its ground truth, as a `Measured`;
+- `f1_at(samples, found, classes, conf)`, where the service has a score threshold: F1 of what is found there, 0-1;
 - `FITNESS`: the metric that is maximised;
 - `COLUMNS` and `PER_CLASS`: the columns of the benchmark that constraints can bound, these and `<one of them>/<class>`.
 

@@ -210,6 +210,18 @@ def confusion(
     return matrix
 
 
+def f1_at(
+    samples: Sequence[Sample],
+    found: Sequence[Detections],
+    classes: Sequence[str],
+    conf: float,
+    outlines: Sequence[Outlines] | None = None,
+) -> float:
+    """F1 of the detections of at least `conf`, 0-1, over all classes, as `matches` pairs them at an IoU of 0.5."""
+    counts = confusion(samples, found, len(classes), conf, outlines)
+    return float(2 * np.trace(counts) / max(1, counts[:-1].sum() + counts[:, :-1].sum()))
+
+
 def box_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Intersection over union, float64 (M, K), of boxes (M, 4) and (K, 4), xyxy."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])

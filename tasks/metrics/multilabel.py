@@ -48,11 +48,7 @@ def measure(samples: Sequence[Sample], found: Sequence[Labels], classes: Sequenc
         multilabel_exact_match,
     )
 
-    truth = np.zeros((len(samples), len(classes)), bool)
-    scores = np.zeros((len(samples), len(classes)), np.float32)
-    for row, (sample, result) in enumerate(zip(samples, found, strict=True)):
-        truth[row, sample.labels] = True
-        scores[row, result.labels] = result.scores
+    truth, scores = _tables(samples, found, len(classes))
     pair = torch.from_numpy(scores), torch.from_numpy(truth).long()
     flat = pair[0].flatten(), pair[1].flatten()
     shown = {
@@ -70,3 +66,20 @@ def measure(samples: Sequence[Sample], found: Sequence[Labels], classes: Sequenc
         **{f"AP/{name}": value for name, value in shown.items()},
     }
     return Precisions(metrics, truth, scores)
+
+
+def f1_at(samples: Sequence[Sample], found: Sequence[Labels], classes: Sequence[str], conf: float) -> float:
+    """F1 of the labels of at least `conf`, 0-1, all classes together."""
+    truth, scores = _tables(samples, found, len(classes))
+    chosen = scores >= conf
+    return float(2 * (truth & chosen).sum() / max(1, truth.sum() + chosen.sum()))
+
+
+def _tables(samples: Sequence[Sample], found: Sequence[Labels], classes: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """The truth bool (M, C) and the scores float32 (M, C)."""
+    truth = np.zeros((len(samples), classes), bool)
+    scores = np.zeros((len(samples), classes), np.float32)
+    for row, (sample, result) in enumerate(zip(samples, found, strict=True)):
+        truth[row, sample.labels] = True
+        scores[row, result.labels] = result.scores
+    return truth, scores

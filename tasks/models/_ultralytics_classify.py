@@ -13,6 +13,7 @@ from tasks import models, schema
 from tasks.models import _ultralytics
 from tasks.models._balance import inverse_frequency
 from tasks.models._images import read
+from tasks.models._onnx import Same
 from tasks.models._torch import load_exactly
 from tasks.models._validation import of_fit
 from tasks.tables import Dataset, Sample
@@ -48,6 +49,9 @@ class Family(models.Family):
         *layers, head = network.eval().fuse(verbose=False).model
         core = nn.Sequential(*layers, head.conv, head.pool, nn.Flatten(), head.linear)
         return models.Parts(_ultralytics.Scale().eval(), core.eval(), nn.Softmax(dim=1).eval())
+
+    def around(self) -> tuple[nn.Module, nn.Module]:
+        return _ultralytics.Scale().eval(), Same().eval()  # Ultralytics exports probabilities
 
 
 class Images:

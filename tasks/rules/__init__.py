@@ -48,12 +48,16 @@ _SHARED: Final[dict[str, Rule]] = {
     "image.suffix": Rule("warning", "the suffix of the file's format", "nothing: the bytes are what counts; rename the file"),
     "image.ambiguous": Rule("error", "one image of this name", "rename one: the name without its suffix must be unique"),
     "image.duplicate": Rule("warning", "each image once", "delete one of them; copies are kept in one split"),
-    "image.copy": Rule("warning", "each picture once", "delete one of them; copies are kept in one split"),
-    "image.near": Rule("info", "pictures that differ", "nothing: they are kept in one split"),
+    "image.copy": Rule(
+        "warning", "each picture once", "delete one of them; copies are kept in one split, unless transform.keep_together=false"
+    ),
+    "image.near": Rule(
+        "info", "pictures that differ", "nothing: they are kept in one split, unless transform.keep_together=false"
+    ),
     "image.not_compared": Rule(
         "info",
         "pictures of 32 pixels on each side that show something",
-        "see that none was saved again in another split: too small or too plain, they are near duplicates of none",
+        "see that none was changed a little in another split: too small or too plain, they are compared for equal pixels alone",
     ),
     "image.oriented": Rule("info", "upright pixels", "nothing: the copy is turned upright"),
     "image.animated": Rule("warning", "one picture", "save the pictures that are meant as files: only the first one is used"),
@@ -66,6 +70,9 @@ _SHARED: Final[dict[str, Rule]] = {
     "image.blurred": Rule("warning", "about as sharp as the others", "look at it; delete it if nobody could label it"),
     "image.tiny": Rule("warning", f"at least {SIDE_PX} pixels on each side", "look at it; take a larger picture or delete it"),
     "image.odd_size": Rule("warning", "about the size of the others", "look at it: it may be a thumbnail or another dataset's"),
+    "folder.linked": Rule(
+        "warning", "a folder", "copy or move the folder there: what is behind a link is not read", leaves_out=True
+    ),
     "annotation.missing": Rule(
         "warning",
         "an annotation for each image",
@@ -96,7 +103,11 @@ _SHARED: Final[dict[str, Rule]] = {
     "object.none": Rule("info", "an object", "nothing, if the image is meant to show only background"),
     # The dataset
     "dataset.empty": Rule("error", "labelled images", "give the dataset images with annotations"),
-    "class.few": Rule("warning", f"at least {FEW} objects", "collect more of this class, or leave it out"),
+    "class.few": Rule(
+        "warning",
+        f"at least {FEW} objects",
+        "collect more of this class, or leave it out; dataset.classes (--classes) finds the labels of a misspelt one",
+    ),
     "class.imbalance": Rule(
         "warning",
         f"at most {IMBALANCE:g} times as many objects of one class as of another",
@@ -104,7 +115,9 @@ _SHARED: Final[dict[str, Rule]] = {
     ),
     "class.similar": Rule("warning", "names that differ", "rename one, or merge them if one class is meant"),
     "class.unknown": Rule(
-        "error", "a class of dataset.classes", f"correct the label, or add the class to dataset.classes; {SET_ASIDE}"
+        "error",
+        "a class of dataset.classes",
+        f"correct the label, or add the class to dataset.classes (--classes); {SET_ASIDE}",
     ),
     "class.conflict": Rule("error", "one label for one picture", f"keep the copy that is right; {SET_ASIDE}"),
     "label.conflict": Rule(
@@ -118,13 +131,30 @@ _SHARED: Final[dict[str, Rule]] = {
         "warning", "the name of an image", "correct the split file; the entry is not used", leaves_out=True
     ),
     "split.twice": Rule("error", "each image in one split", f"correct the split files; {SET_ASIDE}"),
-    "split.unlisted": Rule("info", "every image in a split", "nothing: with the dataset's own splits it is not used"),
+    "split.unlisted": Rule(
+        "info",
+        "every image in a split",
+        "nothing: it is not used where the dataset has train and another split, and drawn into one otherwise",
+    ),
     "split.leak": Rule("error", "the same image in one split", f"delete the copy; {SET_ASIDE}"),
     "split.copy": Rule("error", "the same picture in one split", f"delete the copy that was saved again; {SET_ASIDE}"),
     "split.near": Rule(
-        "warning", "near duplicates in one split", "nothing: the copy keeps them in one, the first of test, val, train"
+        "warning",
+        "near duplicates in one split",
+        "nothing: with the dataset's own splits the copy keeps them in one, the first of test, val, train; with "
+        "transform.keep_together=false it leaves them where they are",
     ),
-    "split.empty": Rule("info", "images in each split", "nothing: with transform.splits=auto the copy cuts it out of train"),
+    "split.moved": Rule(
+        "warning",
+        "half of a split's images, at least, to stay in it",
+        "set transform.keep_together=false in the pipeline, as frames of one camera need it; the copy moves them otherwise",
+    ),
+    "split.empty": Rule(
+        "info",
+        "images in each split",
+        "nothing: with transform.splits=auto the copy draws it from train, or where that is empty from images in no split; "
+        "where there are none, add some, or set transform.splits=hash",
+    ),
     "split.few": Rule("warning", f"at least {FEW_IMAGES} images in a split", "add images: what so few measure says little"),
 }
 _OF_FORMATS: Final = [importlib.import_module(f"tasks.rules.{name}").RULES for name in variants.names("rules")]

@@ -34,4 +34,7 @@ RULES: Final[dict[str, Rule]] = {
         "error", "one annotation for each image", f"delete one of the two files: only the first one is read; {SET_ASIDE}"
     ),
     "voc.polygon": Rule("error", "x and y of at least three points", f"correct or delete the polygon; {SET_ASIDE}"),
+    "voc.orientation": Rule(
+        "error", "the size of the upright image", f"turn the images upright and see that the boxes fit; {SET_ASIDE}"
+    ),
 }

@@ -40,7 +40,7 @@ def extract(path: Path, out: Path, name: str) -> None:
         name: What the ZIP is called in messages.
 
     Raises:
-        SightlineError: No ZIP, damaged, or with what must not be written.
+        SightlineError: No ZIP, damaged, or with what must not or cannot be written.
     """
     with _open(path, name) as archive:
         targets = _targets(archive, path, name)
@@ -49,8 +49,14 @@ def extract(path: Path, out: Path, name: str) -> None:
             raise SightlineError(f"{name}: got {need:,} bytes to extract, expected at most the {free:,} free: make room")
         out.mkdir(parents=True)
         for target, entry in track(targets, "ingest", len(targets), "files"):
-            (out / target).parent.mkdir(parents=True, exist_ok=True)
-            _extract_file(archive, entry, out / target, name)
+            try:
+                (out / target).parent.mkdir(parents=True, exist_ok=True)
+                _extract_file(archive, entry, out / target, name)
+            except OSError as error:
+                raise SightlineError(
+                    f"{name}: {entry.filename}: got {error.strerror or error}, expected a file that can be written to {out}: "
+                    "make room, or shorten the name"
+                ) from error
 
 
 def _open(path: Path, name: str) -> zipfile.ZipFile:

@@ -1,12 +1,15 @@
 """A folder on this machine."""
 
 import hashlib
+import os
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from sightline.errors import SightlineError
 from tasks import schema
+from tasks.file_kinds import is_hidden
 from tasks.progress import track
 from tasks.sources import _names
 
@@ -44,21 +47,41 @@ def _root(config: schema.Dataset) -> Path:
 
 
 def _files(root: Path) -> list[str]:
-    """The relative names of all wanted files, sorted."""
+    """The relative names of all wanted files, sorted.
+
+    Raises:
+        SightlineError: What is there cannot be read, is no file and no folder, or has a name that must not be written.
+    """
     names = []
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if not _names.is_wanted(name):
-            continue
-        if path.is_symlink():
-            _check_link(path, root)
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            names.append(name)
-        elif not stat.S_ISDIR(mode):
-            raise SightlineError(f"{path}: got a device, socket or pipe, expected a file: remove it")
+    try:
+        for path in sorted(_wanted(root)):
+            if path.is_symlink():
+                _check_link(path, root)
+            mode = path.stat().st_mode
+            if stat.S_ISREG(mode):
+                names.append(path.relative_to(root).as_posix())
+            elif not stat.S_ISDIR(mode):
+                raise SightlineError(f"{path}: got a device, socket or pipe, expected a file: remove it")
+    except OSError as error:
+        expected = "expected what can be read: make it readable, or leave it out"
+        raise SightlineError(f"{error.filename}: {error.strerror}, {expected}") from error
     _names.check(names, str(root))
     return names
+
+
+def _wanted(root: Path) -> Iterator[Path]:
+    """All wanted files, folders and links below a folder.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for folder, folders, files in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if _names.is_wanted(name) and not is_hidden(name)]
+        yield from (Path(folder, name) for name in (*folders, *filter(_names.is_wanted, files)))
 
 
 def _check_link(path: Path, root: Path) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sightline.cores import available_cores
 from tasks import formats, schema
 from tasks.formats import Item, ItemObject
 from tasks.progress import track
@@ -34,13 +35,9 @@ def fetch(config: schema.Dataset, out: Path) -> None:
     make = _scene if module.HOLDS & {"box", "mask"} else _crop
     classes = SEMANTIC if "mask" in module.HOLDS else ()
     spawn = multiprocessing.get_context("spawn")  # a fork would take over OpenCV's threads, which do not live on in it
-    with ProcessPoolExecutor(_cores(), spawn, _start, (os.getpid(),)) as pool:
+    with ProcessPoolExecutor(available_cores(), spawn, _start, (os.getpid(),)) as pool:
         items: Iterator[Item] = pool.map(partial(make, config), range(config.images), chunksize=_CHUNK)
         module.write(track(items, "ingest", config.images, "scenes"), out, classes)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _start(parent: int) -> None:

@@ -173,6 +173,16 @@ def test_a_graph_says_what_it_is(
     assert yaml.safe_load(compose_params(found, ROOT))["model"]["licence"] == "NOASSERTION"
 
 
+def test_an_ultralytics_classifier_says_so_in_its_metadata(tmp_path: Path) -> None:
+    path = graph(tmp_path, {"images": (FLOAT, [1, 3, 64, 64])}, {"output0": [1, 7]})
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {"task": "classify", "stride": "1"})
+    onnx.save(model, path)
+    assert {"model=yolov8n-cls", "model.imgsz=64"} <= set(recognise(path))
+
+
 def test_a_graph_of_another_form_has_to_be_named(tmp_path: Path) -> None:
     path = graph(tmp_path, {"a": (FLOAT, [1, 3, 64, 64]), "b": (FLOAT, [1])}, {"c": [1, 2], "d": [1]})
     with pytest.raises(SightlineError, match="got inputs a, b and outputs c, d, which is no known form: name its architecture"):

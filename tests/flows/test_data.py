@@ -3,13 +3,15 @@
 import json
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from datasets import annotation, class_folders, coco, mask, masks, picture, read, stripes, voc, yolo
+from datasets import annotation, class_csv, class_folders, coco, mask, masks, picture, read, stripes, voc, yolo
 from PIL import Image
+from test_scan import close
 from test_transform import run as run_transform
 
 from sightline.cli import main
@@ -79,6 +81,76 @@ def test_nothing_there_is_one_line(verb: str, tmp_path: Path, capsys: pytest.Cap
     assert "nowhere: nothing there, expected a folder or a ZIP with a dataset" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["validate", "convert", "diff"])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (voc, "ImageSets/Main/train.txt"),
+        (coco, "annotations/instances_val.json"),
+        (class_csv, "valid/_classes.csv"),
+        (yolo, "images/val"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(
+    make: Callable[[Path], Path], name: str, verb: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    root = make(tmp_path / "data")
+    close(root / name, monkeypatch)
+    more = {"validate": ["--report", tmp_path / "report"], "convert": [tmp_path / "out", "--to", "voc"], "diff": [root]}[verb]
+    assert sightline(verb, root, *more) == 2
+    assert f"sightline: {root / name}: Permission denied, expected " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("make", [voc, yolo, coco, class_folders, masks])
+def test_a_dataset_may_be_the_root_of_a_volume(
+    make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make(tmp_path / "data")
+    (root / "lost+found").mkdir()
+    close(root / "lost+found", monkeypatch)
+    assert sightline("validate", root, "--report", tmp_path / "report") == 0
+
+
+def test_links_to_folders_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = yolo(tmp_path / "data")
+    for name in ("images", "labels"):
+        (root / name / "val").rename(tmp_path / name)
+        (root / name / "val").symlink_to(tmp_path / name)
+    assert sightline("validate", root, "--report", tmp_path / "report") == 0
+    printed = capsys.readouterr().out
+    for name in ("images", "labels"):
+        assert f"{name}/val: a link to a folder, expected a folder: copy or move the folder there" in printed
+    assert sightline("convert", root, tmp_path / "out", "--to", "coco") == 0
+    assert "folder.linked: 2, first images/val: a link to a folder, " in capsys.readouterr().err
+
+
+def test_a_dataset_without_what_is_behind_a_link_is_refused_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = coco(tmp_path / "data")
+    (root / "images").rename(tmp_path / "images")
+    (root / "images").symlink_to(tmp_path / "images")
+    assert sightline("validate", root, "--report", tmp_path / "report") == 2
+    printed = capsys.readouterr().err
+    assert "coco: no image beside the *.json" in printed
+    assert "\nimages: a link to a folder, which is not read: copy or move it there\n" in printed
+
+
+def test_classes_that_are_named_are_the_only_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, report = voc(tmp_path / "data"), ["--report", tmp_path / "report"]
+    annotation(root / "Annotations/005.xml", [("caat", 1, 1, 20, 20), ("dog", 30, 10, 64, 48)])
+    assert sightline("validate", root, *report) == 0
+    assert "class caat with 1, expected at least 10 objects" in capsys.readouterr().out
+    assert sightline("validate", root, *report, "--classes", "dog, cat") == 1
+    assert "Annotations/005.xml:4: class caat, expected one of dog, cat: correct the label" in capsys.readouterr().out
+    command = ["convert", root, tmp_path / "out", "--to", "yolo", "--validate", *report, "--classes"]
+    assert sightline(*command, "dog,cat") == 1
+    assert sightline(*command, "dog,cat,caat") == 0
+    assert yaml.safe_load((tmp_path / "out/data.yaml").read_text())["names"] == ["dog", "cat", "caat"]
+    for text in ("cat,,dog", "cat,cat", ""):
+        assert sightline("validate", root, "--classes", text) == 2
+        assert "expected names with commas between them, each once" in capsys.readouterr().err
+
+
 def test_what_a_format_cannot_hold_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = voc(tmp_path / "data")
     assert sightline("convert", root, tmp_path / "out", "--to", "class_folders") == 2
@@ -145,9 +217,9 @@ def test_a_dataset_is_validated_on_the_way(more: list[str], tmp_path: Path, caps
 
 def test_what_validate_takes_is_refused_without_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = voc(tmp_path / "voc")
-    for more in (["--headers"], ["--report", tmp_path / "report"]):
+    for more in (["--headers"], ["--report", tmp_path / "report"], ["--classes", "cat,dog"]):
         assert sightline("convert", root, tmp_path / "out", "--to", "yolo", *more) == 2
-        assert "--report and --headers are of --validate" in capsys.readouterr().err
+        assert "--report, --headers and --classes are of --validate" in capsys.readouterr().err
 
 
 def test_nothing_is_validated_that_could_not_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ CARRIERS = {
     "tasks/progress.py",
     "tasks/conf_digest.py",
     "sightline/__init__.py",
+    "sightline/cores.py",
     "sightline/errors.py",
 }
 # Found by name: the variant that params.yaml names is the dependency, so that a new file reruns nothing.
@@ -75,7 +76,8 @@ def test_code_that_decides_the_result_is_a_dependency(name: str, choices: list[d
     for params in choices:
         code = {fill_template(dep, params) for dep in deps if dep.endswith(".py")}
         runs: set[str] = set()
-        for start in {ROOT / "tasks" / f"{name}.py", *(ROOT / dep for dep in code if is_variant(dep))}:
+        inside = {file for folder in folders for file in (ROOT / folder).glob("*.py")}
+        for start in {ROOT / "tasks" / f"{name}.py", *inside, *(ROOT / dep for dep in code if is_variant(dep))}:
             runs |= {file.relative_to(ROOT).as_posix() for file in closure(start)}
         runs = {path for path in runs if not is_carrier(path) and not any(path.startswith(f"{folder}/") for folder in folders)}
         assert sorted(runs - code) == [], f"stage {name} runs these files: add them to its deps in dvc.yaml"

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from graphs import jpeg
 
-from sightline import pool as pool_module
+from sightline import cores as cores_module
+from sightline.cores import available_cores
 from sightline.errors import SightlineError
-from sightline.pool import Answer, Pool, QueueFullError, available_cores
+from sightline.pool import Answer, Pool, QueueFullError
 from sightline.predictor import Predictor, Timings
 
 IMAGE = jpeg((255, 0, 0))
@@ -160,6 +161,6 @@ def test_a_worker_that_cannot_run_says_so(detector: Path) -> None:
 )
 def test_cores_follow_affinity_and_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, cores: int) -> None:
     (tmp_path / "cpu.max").write_text(quota + "\n")
-    monkeypatch.setattr(pool_module, "CGROUP_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cores_module, "CGROUP_QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
     assert available_cores() == cores

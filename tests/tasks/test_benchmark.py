@@ -86,6 +86,9 @@ def config(
         hardware=schema.Hardware(
             threads=threads, batches=batches, streams=streams, machine=machine, price_per_hour=3.6, candidates=candidates
         ),
+        export=schema.Export(
+            precisions=("fp32",), conf=0.25, calibration_images=1, parity_images=1, max_drop={"fp32": 0.001, "bf16": 0.005}
+        ),
     )
 
 
@@ -208,6 +211,9 @@ class Fake:
     failing: ClassVar[tuple[str, str]] = ("", "")
     from_window: ClassVar[int] = 0
     growth_mb: ClassVar[dict[str, float]] = {}
+    fitness: ClassVar[dict[str, float]] = {}
+    warm_ms: ClassVar[float] = 1.0
+    limits_s: ClassVar[dict[str, float]] = {}
 
     def __init__(self, module: str, memory_mb: float) -> None:
         self.alive, self.windows, self.pid = True, 0, 0
@@ -217,6 +223,7 @@ class Fake:
         if name == "load":
             self.name = command["candidate"]
         self.asked.append((name, self.name))
+        self.limits_s[name] = timeout_s
         if (name, self.name) == self.failing and self.windows >= self.from_window:
             return {"status": "memory", "message": "too much"}
         found: dict[str, Any] = {
@@ -227,6 +234,7 @@ class Fake:
             "rss_mb": 3.0,
             "load_ms": 1.0,
             "first_ms": 1.0,
+            "warm_ms": self.warm_ms,
             "facts": {},
             "size_mb": 1.0,
         }
@@ -239,7 +247,7 @@ class Fake:
             }
             self.windows += 1
         if name == "accuracy":
-            found = {"metrics": {"fitness": 0.5, "precision": 0.25}}
+            found = {"metrics": {"fitness": self.fitness.get(self.name, 0.5), "precision": 0.25}}
         return {"status": "ok", "message": "", **found}
 
     def close(self) -> None:
@@ -250,6 +258,7 @@ class Fake:
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
     monkeypatch.setattr(rounds, "Worker", Fake)
     Fake.asked, Fake.medians, Fake.failing, Fake.from_window, Fake.growth_mb = [], {}, ("", ""), 0, {}
+    Fake.fitness, Fake.warm_ms, Fake.limits_s = {}, 1.0, {}
     return Fake
 
 
@@ -338,9 +347,55 @@ def test_the_p99_of_windows_is_not_below_that_of_all_requests() -> None:
 def test_what_a_row_can_do_without_does_not_end_it(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
     fake.failing = ("video", "small-fp32")
     row = measured(inputs, tmp_path / "report", "small-fp32")["small-fp32"]
-    assert (row["status"], row["fitness"], row["video_fps"], row["streams_images_s"]) == ("ok", 0.5, None, None)
+    assert (row["status"], row["fitness"], row["video_fps"], row["streams_images_s"]) == ("ok", 0.5, None, 1000.0)
     assert row["message"] == "video_fps: memory: too much"
     assert row["batch2_images_s"] == 1000.0
+
+
+def test_what_all_sessions_bring_is_the_only_base_of_the_cost(
+    inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]
+) -> None:
+    """One request in flight is another figure."""
+    fake.failing, fake.from_window = ("batch", "small-fp32"), 1
+    rows = measured(inputs, tmp_path / "report", "small-fp32")
+    assert rows["small-fp32"]["cost_per_million"] == 1.0
+    assert rows["pytorch-fp32"]["cost_per_million"] is None, "a reference has one session"
+
+
+@pytest.mark.parametrize(("warm_ms", "limit_s"), [(10.0, 120.0), (3000.0, 126.0)])
+def test_a_slow_model_has_time_for_a_window(
+    warm_ms: float, limit_s: float, inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]
+) -> None:
+    """Four requests and ten before them, three times as long as they take."""
+    fake.warm_ms = warm_ms
+    measured(inputs, tmp_path / "report", "small-fp32")
+    assert fake.limits_s["window"] == limit_s
+
+
+def test_arithmetic_that_export_did_not_judge_passes_its_gate_here(
+    inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]
+) -> None:
+    fake.fitness = {"openvino-cpu-bf16": 0.49, "openvino-cpu-bf16-t2": 0.496, "onnxruntime-cpu-fp32": 0.4}
+    rows = measured(inputs, tmp_path / "report", "openvino-cpu-bf16", "openvino-cpu-bf16-t2", "onnxruntime-cpu-fp32")
+    status = {name: (row["status"], row["parity_drop"]) for name, row in rows.items()}
+    assert status == {
+        "pytorch-fp32": ("ok", None),
+        "openvino-cpu-bf16": ("failed", 0.01),
+        "openvino-cpu-bf16-t2": ("ok", 0.004),
+        "onnxruntime-cpu-fp32": ("ok", 0.125),
+    }, "of the last the gate of export has spoken"
+    assert rows["openvino-cpu-bf16"]["message"] == (
+        "fitness 0.4900, expected at most 0.005 (export.max_drop.bf16) below the reference's 0.5000: "
+        "`sightline evaluate models/exported --candidate openvino-cpu-bf16` repeats it"
+    )
+
+
+def test_candidates_that_are_screened_out_do_not_wait_loaded(inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]) -> None:
+    fake.medians = {"quick-fp32": [5.0], "quick-fp32-t2": [9.0]}
+    measured(inputs, tmp_path / "report", "quick-fp32", "other-fp32", threads=(1, 2))
+    loads = [name for command, name in fake.asked if command == "load"]
+    assert loads == ["pytorch-fp32", "quick-fp32", "quick-fp32-t2", "other-fp32", "other-fp32-t2"]
+    assert fake.asked.index(("window", "quick-fp32-t2")) < fake.asked.index(("load", "other-fp32"))
 
 
 def test_memory_of_all_sessions_of_a_service_is_measured_before_what_would_count(
@@ -373,11 +428,14 @@ class Counting:
 def test_all_images_of_a_batch_are_counted(size: int, samples: int, images: int, monkeypatch: pytest.MonkeyPatch) -> None:
     bench, predictors = Bench.__new__(Bench), [Counting(), Counting()]
     bench.size, bench.requests, bench.predictor = size, [b"a", b"b"], cast("Any", predictors[0])
-    bench.job = Job("a-fp32", "", "", 0.5, [], 0, "", "", "")
+    bench.job, bench.warm_ms = Job("a-fp32", "", "", 0.5, [], 0, "", "", ""), 20.0
     monkeypatch.setattr(bench, "_predictor", lambda: predictors[1])
     monkeypatch.setattr("tasks.measure.time.perf_counter", iter([0.0, 2.0]).__next__)
     assert bench.streams(2, samples)["images_s"] == images, "two sessions, in two seconds"
     assert [each.images for each in predictors] == [images, images]
+    monkeypatch.setattr("tasks.measure.time.perf_counter", iter([0.0, 2.0]).__next__)
+    bench.streams(2, samples, least_ms=1000)
+    assert predictors[0].images - images == max(images, 50 * size), "of 20 ms each"
     assert bench.batch(9, samples) == {"images_s": None}, "more than the model takes"
 
 
@@ -503,7 +561,7 @@ def test_every_candidate_is_measured(inputs: dict[str, Path], tmp_path: Path) ->
     assert [(row["parity_drop"], row["parity_error"]) for row in rows.values()] == [
         (None, None),
         (0.125, 1e-5),
-        (None, None),
+        (0.0, None),
     ], "the gate ran ONNX Runtime"
     assert rows["onnxruntime-cpu-fp32"]["size_mb"] == pytest.approx((folder / "model.onnx").stat().st_size / 1e6, abs=1e-3)
     with (paths.report / "benchmark.csv").open(encoding="utf-8") as file:

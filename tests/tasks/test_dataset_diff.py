@@ -55,6 +55,39 @@ def test_rounding_is_no_difference(shift: float) -> None:
     assert compare(tables(BOXES), new).is_empty == (shift < 0.01)
 
 
+def test_rounding_across_a_step_is_no_difference() -> None:
+    old, new = tables(BOXES), tables(BOXES)
+    old.objects["xmin"] += 0.0049
+    new.objects["xmin"] += 0.0051
+    assert compare(old, new).is_empty
+
+
+def test_an_outline_in_fewer_digits_is_the_same() -> None:
+    old, new = tables(BOXES[:1]), tables(BOXES[:1])
+    points = np.random.default_rng(0).uniform(0, 48, 2_000)
+    old.objects["polygons"] = [[points]]
+    new.objects["polygons"] = [[np.round(points / 640, 6) * 640]]
+    assert compare(old, new).is_empty
+    new.objects["polygons"] = [[points + 0.011 * (np.arange(2_000) == 7)]]
+    ((name, gone, come),) = compare(old, new).relabelled
+    assert (name, len(gone), len(come)) == ("000", 1, 1)
+    assert gone[0].startswith("class0 1, 1, 20, 20, polygon of 1000 points (")
+    assert gone != come
+    new.objects["polygons"] = [[points[:1_000], points[1_000:]]]
+    assert not compare(old, new).is_empty
+
+
+def test_each_object_is_matched_once_and_equal_ones_first() -> None:
+    def of_one_image(*lefts: float) -> Tables:
+        found = tables([(0, 1, 1, 20, 20, False)] * len(lefts))
+        objects = found.objects.assign(image_id="000", xmin=lefts)
+        return dataclasses.replace(found, images=found.images.iloc[:1], objects=objects)
+
+    assert compare(of_one_image(1.0, 1.008), of_one_image(1.008, 0.992)).is_empty
+    assert compare(of_one_image(1.0, 1.0), of_one_image(1.0)).relabelled == [("000", ["class0 1, 1, 20, 20"], [])]
+    assert compare(of_one_image(1.0), of_one_image(1.0, 5.0)).relabelled == [("000", [], ["class0 5, 1, 20, 20"])]
+
+
 def test_another_split() -> None:
     new = tables(BOXES)
     new.images.loc[0, "split"] = "val"

@@ -77,3 +77,32 @@ def test_no_gpu_is_no_figure() -> None:
 
 def test_no_counter_is_no_figure(tmp_path: Path) -> None:
     assert Meter(tmp_path).read() is None
+
+
+def test_gpus_are_added_and_are_no_figure_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RAPL is readable by root alone: what is left would charge a processor's candidate for an idle GPU."""
+    import pynvml
+
+    millijoules = iter(range(1000, 100_000, 1000))
+    monkeypatch.setattr(energy, "gpus", lambda: ("gpu",))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda _: next(millijoules))
+    assert Meter(tmp_path).read() is None
+    write(tmp_path, "intel-rapl:0", 5_000_000)
+    meter = Meter(tmp_path)
+    write(tmp_path, "intel-rapl:0", 7_000_000)
+    assert meter.read() == pytest.approx(3.0)
+    write(tmp_path, "intel-rapl:1", 5_000_000)
+    (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
+    assert Meter(tmp_path).read() is None, "one of two processors does not tell"
+
+
+def test_a_gpu_that_does_not_count_is_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    def refuses(gpu: str) -> int:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(energy, "gpus", lambda: ("gpu",))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", refuses)
+    write(tmp_path, "intel-rapl:0", 5_000_000)
+    assert Meter(tmp_path).read() is None

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -19,13 +20,16 @@ from PIL import Image
 from sightline import engines
 from sightline.contract import ModelDescription, describe_file
 from sightline.errors import AnswerIsNo
+from sightline.postprocess.detect import Detections
 from sightline.preprocess import decode, prepare_batch
 from tasks import export as stage
 from tasks import models, parity, schema
 from tasks.attempts import Source, attempts
+from tasks.evaluate import Evaluation
 from tasks.export import Config, Paths, export
 from tasks.exported import FILES
 from tasks.graph import Graphs, export_parts, finish, join, write
+from tasks.metrics import detect
 from tasks.models import WEIGHTS_FILE, Parts
 from tasks.parity import Gate
 from tasks.quantise import last_layers, quantise
@@ -331,6 +335,38 @@ def test_parity_catches_a_calibration_on_noise(
     assert not verdict.passed
     assert (verdict.drop or 0) > 0.3
     assert "fitness" in verdict.message
+
+
+@pytest.mark.parametrize(("factor", "passed"), [(1.0, True), (0.9, True), (0.4, False)])
+def test_parity_catches_scores_that_the_service_would_not_show(
+    factor: float, passed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Average precision goes by their order alone."""
+    boxes = np.array([[0, 0, 20, 20], [30, 30, 60, 60]], np.float64)
+    samples = [
+        Sample("x", Path("x"), 100, 100, np.array([0, 1]), boxes, np.zeros(2, bool), np.zeros(2, bool)) for _ in range(4)
+    ]
+
+    def evaluated(factor: float) -> Evaluation:
+        scores = np.array([0.9, 0.5], np.float32) * np.float32(factor)
+        found = [Detections(boxes.astype(np.float32), scores, np.array([0, 1]))] * len(samples)
+        measured = detect.measure(samples, found, ("a", "b"))
+        metrics = {"fitness": measured.metrics[detect.FITNESS], **measured.metrics}
+        return Evaluation("detect", metrics, found, measured)
+
+    engine = SimpleNamespace(description=SimpleNamespace(conf=0.25))
+    monkeypatch.setattr(parity.engines, "load", lambda *_: engine)
+    monkeypatch.setattr(parity, "evaluate", lambda *_, **__: evaluated(factor))
+    gate = Gate.__new__(Gate)
+    gate.samples, gate.threads, gate.task, gate.classes, gate.reference = samples, 1, "detect", ("a", "b"), evaluated(1.0)
+    verdict = gate.judge(None, tmp_path, FILES["openvino-int8"].judge, max_drop=0.01)
+    assert (verdict.passed, verdict.drop) == (passed, 0.0)
+    assert verdict.reference_f1 == 1.0
+    if not passed:
+        assert verdict.message == (
+            "f1 0.6667 at the service's threshold of 0.25, expected at most 0.05 below the checkpoint's 1.0000: its scores are "
+            "others"
+        )
 
 
 def test_a_failure_of_tensors_alone_is_kept_with_a_script_that_compares_them(

@@ -14,11 +14,12 @@ from tasks import dataset_statistics as statistics
 from tasks import fingerprint_plots as plots
 from tasks.contact_sheet import BOXED, GAP, choose, contact_sheet
 from tasks.content_hash import content_hash
+from tasks.draw import draw
 from tasks.fingerprint import Config, Paths, fingerprint
 from tasks.masks import encode_rle
 from tasks.scan import scan_file
 from tasks.table_builder import TableBuilder
-from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, Dataset, Tables
+from tasks.tables import BOX, CLASSES, IMAGES, OBJECTS, Dataset, Sample, Tables
 
 NAMES = ["car", "_bus$", "$truck$"]  # matplotlib hides leading underscores and reads dollars as formulas
 SIZE = (64, 48)
@@ -200,6 +201,20 @@ def test_samples_of_a_sheet_show_every_class(tmp_path: Path) -> None:
     assert sorted(int(sample.labels[0]) for sample in chosen) == [0, 0, 1, 1, 2, 2]
     assert len(choose(samples, 3, 100)) == len(samples)
     assert len(choose(samples, 3, 2)) == 2
+
+
+def test_a_full_sheet_asks_for_no_more_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables(tmp_path / "raw", boxed=False).write(tmp_path / "dataset")
+    samples = Dataset.read(tmp_path / "raw", tmp_path / "dataset").samples("train")
+    asked: list[int] = []
+
+    def counted(rest: list[Sample], count: int) -> list[Sample]:
+        asked.append(count)
+        return draw(rest, count)
+
+    monkeypatch.setattr("tasks.contact_sheet.draw", counted)
+    assert len(choose(samples, 1000, 2)) == 2
+    assert asked == [1, 1, 0]
 
 
 def test_a_sheet_shows_polygons_and_masks_of_objects(tmp_path: Path) -> None:

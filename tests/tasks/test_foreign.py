@@ -23,6 +23,7 @@ from tasks.tables import BOX, Tables
 from tasks.validate import look_at
 
 SPLITS = {"train": (0, 1, 2), "valid": (3, 4), "test": (5,)}
+JOINED = {"trainval": (0, 1, 2, 3, 4), "test": (5,)}
 COLOURS = np.array([(0, 0, 0), (128, 64, 128), (64, 0, 128)], np.uint8)
 PANOPTIC = '{"images": [], "annotations": [{"segments_info": []}], "categories": []}'
 IMAGES = 6
@@ -281,6 +282,45 @@ def coco_panoptic(root: Path) -> None:
         put(root / f"annotations/panoptic_{folder}.json", PANOPTIC)
 
 
+def voc_2007(root: Path) -> None:
+    names = list(flat_images(root, "JPEGImages"))
+    for name in names:
+        xml(root / f"Annotations/{name}.xml", f"{name}.jpg")
+    for split, numbers in JOINED.items():
+        put(root / f"ImageSets/Main/{split}.txt", "".join(f"{names[number]}\n" for number in numbers))
+
+
+def ai_tod(root: Path) -> None:
+    for split, numbers in JOINED.items():
+        names = {number: f"{number:03}.png" for number in numbers}
+        for number, name in names.items():
+            picture(root / "images" / split / name, number)
+        coco(root / f"annotations/aitod_{split}_v1.json", names)
+
+
+def yolo_of_trainval(root: Path) -> None:
+    put(root / "classes.txt", "cat\ndog\n")
+    for split, numbers in JOINED.items():
+        for number in numbers:
+            picture(root / f"images/{split}/{number}.jpg", number)
+            yolo_label(root / f"labels/{split}/{number}.txt")
+
+
+def classes_of_trainval(root: Path) -> None:
+    for split, numbers in JOINED.items():
+        for number in numbers:
+            picture(root / split / "cat" / f"{number}.jpg", number)
+            picture(root / split / "dog" / f"{number}.jpg", number + 100)
+
+
+def masks_of_trainval(root: Path) -> None:
+    put(root / "classes.txt", "road\ncar\nsky\n")
+    for split, numbers in JOINED.items():
+        for number in numbers:
+            picture(root / f"images/{split}/{number}.jpg", number)
+            mask(root / f"masks/{split}/{number}.png", stripes((0, 1, 2)))
+
+
 def make_sense(root: Path) -> None:
     """Labels alone, which people put beside the images."""
     put(root / "classes.txt", "cat\ndog\n")
@@ -327,6 +367,7 @@ def masks_with_colours(root: Path) -> None:
 
 ALL = {"": 6}
 THREE = {"train": 3, "val": 2, "test": 1}
+TWO = {"train": 5, "test": 1}
 STREET = ("road", "car", "sky")
 LAYOUTS: dict[str, tuple[Callable[[Path], None], Made]] = {
     "Roboflow, COCO": (roboflow_coco, Made("coco", THREE)),
@@ -359,6 +400,11 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], Made]] = {
     "Cityscapes": (cityscapes, Made("masks", THREE, 0, STREET)),
     "Cityscapes, to train": (cityscapes_to_train, Made("masks", THREE, 0, STREET)),
     "Masks with labelmap.csv": (masks_with_colours, Made("masks", ALL, 0, STREET)),
+    "VOC 2007": (voc_2007, Made("voc", TWO)),
+    "AI-TOD": (ai_tod, Made("coco", TWO)),
+    "YOLO, a folder trainval": (yolo_of_trainval, Made("yolo", TWO)),
+    "Class folders, a folder trainval": (classes_of_trainval, Made("class_folders", {"train": 10, "test": 2})),
+    "Masks, a folder trainval": (masks_of_trainval, Made("masks", TWO, 0, STREET)),
 }
 EXPECTED_OF_FEW = {"class.few", "split.few", "split.empty", "image.near"}
 """What is told of so small a dataset."""

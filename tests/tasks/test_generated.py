@@ -57,7 +57,7 @@ def test_masks_hold_the_indices_in_voc_s_colours(voc: Path) -> None:
 
 
 def test_more_scenes_change_none_and_cores_change_nothing(voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generated, "_cores", lambda: 1)
+    monkeypatch.setattr(generated, "available_cores", lambda: 1)
     generated.fetch(config(images=20), tmp_path / "raw")
     more = read(tmp_path / "raw")
     fewer = read(voc)

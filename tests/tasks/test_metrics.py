@@ -123,6 +123,15 @@ def test_confusion_matrix_counts_each_object_once() -> None:
     assert matrix.tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]  # hit; b taken for a; the second a on A is a false alarm
 
 
+def test_f1_at_a_threshold() -> None:
+    truth = sample([A, B, FAR], [0, 1, 1], difficult=[0, 0, 1])
+    result = found([A, A, B, FAR], [0.9, 0.8, 0.7, 0.6], [0, 0, 0, 1])
+    assert detect.f1_at([truth], [result], NAMES, 0.25) == pytest.approx(2 / 5), "one of two objects, and three detections"
+    assert detect.f1_at([truth], [result], NAMES, 0.85) == pytest.approx(2 / 3), "and one"
+    assert detect.f1_at([truth], [result], NAMES, 0.95) == 0
+    assert detect.f1_at([sample([], [])], [found([], [], [])], NAMES, 0.25) == 0
+
+
 def test_classification() -> None:
     result = classify.accuracy(np.array([0, 0, 1, 2]), np.eye(3, dtype=np.float32)[[0, 1, 1, 2]])
     assert result == {

@@ -85,6 +85,8 @@ def test_metrics_are_those_known_by_hand() -> None:
     # above 0.5: three right (0.9, 0.8, 0.9), two wrong (0.6, 0.7), one missed (0.4)
     assert (result["precision"], result["recall"]) == (pytest.approx(3 / 5), pytest.approx(3 / 4))
     assert result["f1"] == pytest.approx(2 * 0.6 * 0.75 / 1.35)
+    assert multilabel.f1_at(samples, found, CLASSES, 0.5) == pytest.approx(result["f1"])
+    assert multilabel.f1_at(samples, found, CLASSES, 0.85) == pytest.approx(4 / 6)  # two right, none wrong, two missed
     assert result["exact_match"] == pytest.approx(1 / 4)
 
 

@@ -319,6 +319,29 @@ def test_ultralytics_graph_of_masks_makes_the_masks_of_its_weights(
     )
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_ultralytics_classifier_is_not_taken_for_torchvisions(
+    dynamic: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pixels of 0-1 and probabilities, not normalised pixels and logits."""
+    from tasks.models import _ultralytics
+
+    config = tiny_data.model("yolo_cls")
+    torch.manual_seed(0)
+    network = _ultralytics.build(config, tiny_data.CLASSES).eval()
+    network.names = dict(enumerate(tiny_data.CLASSES))
+    network.model[-1].linear.weight.data *= 30  # far from a half
+    torch.save(network.state_dict(), tmp_path / "first.pt")
+    monkeypatch.chdir(tmp_path)
+    path = ultralytics_onnx(network, config, tmp_path, dynamic)
+    assert "model=yolov8n-cls" in recognise(path)
+    family = models.load(own(config, path), tiny_data.CLASSES)
+    family.adopt(tmp_path / "second.pt")
+    assert_same_parts(
+        family.parts(tmp_path / "second.pt"), models.load(config, tiny_data.CLASSES).parts(tmp_path / "first.pt"), config
+    )
+
+
 def assert_same_parts(got: models.Parts, expected: models.Parts, config: schema.Model) -> None:
     """Both find the same in images before NMS, and make the same masks of the same boxes."""
     torch.manual_seed(0)

@@ -22,6 +22,7 @@ from test_validate import (
     class_folders,
     copy_image,
     findings,
+    nearly,
     run,
     split_folders,
     text,
@@ -126,6 +127,12 @@ def one_class_of_masks(root: Path) -> None:
         mask(path, stripes((0, 1)))
 
 
+def many_values(root: Path) -> None:
+    (root / "classes.txt").unlink()
+    mask(root / "masks/train/005.png", stripes(tuple(range(64))))
+    mask(root / "masks/train/006.png", stripes(tuple(range(64, 128))))
+
+
 def masks_of(values: tuple[int, ...], mode: str = "L", kind: str = "PNG") -> Plant:
     return lambda root: Image.fromarray(stripes(values)).convert(mode).save(root / "masks/train/005.png", kind)
 
@@ -138,6 +145,12 @@ def outlined(root: Path) -> None:
 def relabelled(root: Path) -> None:
     copy_image(root, "005", "006")
     boxes_of("006", ("dog", 1, 1, 20, 20))(root)
+
+
+def near_to_test(root: Path) -> None:
+    """Gives each image of train a near duplicate in test."""
+    for path in sorted((root / "train").rglob("*.png")):
+        nearly(path.relative_to(root).as_posix(), f"test/{path.parent.name}/1{path.name}")(root)
 
 
 # What the tests of validate plant, with what the message names.
@@ -156,6 +169,7 @@ ELSEWHERE: dict[str, tuple[Make, Plant, str]] = {
 PLANTED: dict[str, tuple[Make, Plant, str]] = ELSEWHERE | {
     "image.bits": (class_folders, deep_colours, "cat/005.png"),
     "image.ambiguous": (voc, lambda root: picture(root / "JPEGImages/005.png", 500), "005"),
+    "folder.linked": (class_folders, lambda root: (root / "bird").symlink_to(root / "cat"), "bird: a link to a folder"),
     "size.missing": (voc, xml(f"<annotation><filename>005.jpg</filename>{OBJECT.format(1)}</annotation>"), "005.xml"),
     "object.none": (voc, boxes(), "005.jpg"),
     "image.not_compared": (
@@ -175,11 +189,15 @@ PLANTED: dict[str, tuple[Make, Plant, str]] = ELSEWHERE | {
     "dataset.empty": (coco, nothing_listed, "0 images of 0 classes"),
     "class.too_few": (class_folders, lambda root: shutil.rmtree(root / "dog"), "1: cat"),
     "split.unlisted": (voc, unlisted, "JPEGImages/005.jpg"),
+    "split.moved": (split_folders, near_to_test, "images of train that would move to near duplicates"),
     "class.outside": (split_folders, lambda root: picture(root / "train/500.jpg", 500), "train/500.jpg"),
     "voc.annotated_twice": (voc, annotated_again, "Annotations/005"),
     "voc.origin": (voc, boxes(("cat", 0, 1, 20, 20)), "Annotations"),
     "class.unknown": (voc, boxes_of("005", ("wolf", 1, 1, 20, 20)), "Annotations/005.xml"),
     "label.conflict": (voc, relabelled, "JPEGImages/006.jpg"),
+    "voc.orientation": (
+        voc, lambda root: picture(root / "JPEGImages/005.jpg", 5, exif_orientation=6), "Annotations/005.xml:3: 64x48",
+    ),
     "voc.polygon": (voc, xml(ANNOTATION.format(POLYGON)), "Annotations/005.xml:1"),
     "voc.instances": (voc, lambda root: mask(root / "SegmentationObject/005.png", stripes((0, 9))), "Object/005.png: number 9"),
     # YOLO
@@ -210,6 +228,7 @@ PLANTED: dict[str, tuple[Make, Plant, str]] = ELSEWHERE | {
         masks, lambda root: picture(root / "images/train/005.jpg", 5, exif_orientation=6), "masks/train/005.png",
     ),
     "mask.no_class_file": (masks, lambda root: (root / "classes.txt").unlink(), "the values 0, 1, 2, 3"),
+    "mask.many_values": (masks, many_values, "128 values: 0, 1, 2, 3, 4 and more"),
     "mask.class_file": (masks, text("classes.txt", b"road\nroad\n"), "classes.txt: line 2"),
     "mask.class_absent": (masks, text("classes.txt", b"road\ncar\ntree\nunlabelled\nbus\n"), "class bus"),
     "mask.one_class": (masks, one_class_of_masks, "road"),

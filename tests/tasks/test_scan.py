@@ -1,11 +1,13 @@
 """What an image file is, and that no bytes harm."""
 
+import errno
 import io
 import os
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from sightline.errors import SightlineError
-from tasks.scan import Scan, Scans, look_of, scan, scan_file, walk
+from tasks.image_rules import check_foreign, check_images
+from tasks.looks import look_of
+from tasks.scan import Scan, Scans, images, linked_folders, scan, scan_file, subfolders, walk
 
 LIMIT = 1_000_000
 
@@ -156,10 +160,25 @@ def test_an_orientation_that_is_none_is_upright(value: bytes, tmp_path: Path) ->
     assert (found.code, found.orientation) == ("", 1)
 
 
+@pytest.mark.parametrize("size", [(31, 40), (64, 48)])
+def test_what_is_too_small_or_too_plain_for_a_look_has_a_digest_of_its_pixels(size: tuple[int, int], tmp_path: Path) -> None:
+    image = scene(size) if min(size) < 32 else Image.new("RGB", size, (90, 20, 20))
+    digests = set()
+    for kind in ("PNG", "BMP"):
+        data = io.BytesIO()
+        image.save(data, kind)
+        found = look_at(tmp_path, data.getvalue())
+        packed = scan(tmp_path, ["a.png"], LIMIT)["a.png"]
+        assert found.look == packed.look == b""
+        assert found.pixels == packed.pixels
+        digests.add(found.pixels)
+    assert [len(digest) for digest in digests] == [32]
+
+
 def test_headers_alone_tell_when_nothing_is_decoded(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(KINDS["JPEG"][:-300])
     found = scan(tmp_path, ["a.jpg"], LIMIT, decode=False)["a.jpg"]
-    assert (found.code, found.width, found.look) == ("", 64, b"")
+    assert (found.code, found.width, found.look, found.pixels) == ("", 64, b"", b"")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -193,6 +212,64 @@ def test_folders_below_folders_without_end(tmp_path: Path) -> None:
     assert names[1].endswith("/d/a.jpg")
     assert names[1].count("/") > 1_000
     assert len(names) == 2
+
+
+def close(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets nobody list a folder, or open a file by its Path: permissions alone would not keep root out."""
+
+    def closing(function: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(given: object = ".", *arguments: object, **settings: object) -> Any:
+            if str(given) == str(path):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(given))
+            return function(given, *arguments, **settings)
+
+        return ask
+
+    monkeypatch.setattr(os, "scandir", closing(os.scandir))
+    monkeypatch.setattr(io, "open", closing(io.open))
+
+
+def test_a_folder_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "closed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "b.jpg").touch()
+    close(tmp_path / "closed", monkeypatch)
+    names = walk(tmp_path, tmp_path)
+    assert next(names) == "a/b.jpg"
+    with pytest.raises(SightlineError, match="closed: Permission denied, expected what can be read: make it readable"):
+        next(names)
+
+
+def test_what_fsck_keeps_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "a.jpg").touch()
+    close(tmp_path / "lost+found", monkeypatch)
+    assert list(walk(tmp_path, tmp_path)) == ["a.jpg"]
+    assert subfolders(tmp_path) == []
+
+
+def test_links_to_folders_are_named_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/b.jpg").touch()
+    (tmp_path / "a/loop").symlink_to(tmp_path)
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    (tmp_path / "d.jpg").symlink_to(tmp_path / "a/b.jpg")
+    assert list(walk(tmp_path, tmp_path)) == ["d.jpg", "a/b.jpg"]
+    assert list(linked_folders(tmp_path)) == ["c", "a/loop"]
+    assert subfolders(tmp_path) == [tmp_path / "a"]
+
+
+@pytest.mark.parametrize("suffix", ["jpe", "jfif", "JFI"])
+def test_a_jpeg_may_have_each_of_its_suffixes(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"a.{suffix}").write_bytes(KINDS["JPEG"])
+    names = images(tmp_path, tmp_path)
+    assert list(names) == [f"a.{suffix}"]
+    assert list(check_images(scan(tmp_path, names, LIMIT))) == []
+
+
+def test_images_of_other_formats_are_told() -> None:
+    found = check_foreign(["a.hif", "b.APNG", "c.pcx", "d.jfif", "e.txt"])
+    assert [(each.code, each.file) for each in found] == [("image.foreign", name) for name in ("a.hif", "b.APNG", "c.pcx")]
 
 
 def refuse(*_: object) -> None:

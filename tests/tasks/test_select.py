@@ -172,6 +172,29 @@ def test_what_may_leak_or_is_not_stable_is_told_of_the_winner_too() -> None:
     assert leak in to_markdown(selection)
 
 
+def test_a_p99_that_is_not_known_to_the_margin_is_told_where_it_matters() -> None:
+    rows = [row("a", p99_error=0.026), row("b", p99_ms=20.0, p99_error=0.009), row("c", p99_ms=30.0, p99_error=None)]
+    told = [each["reasons"][1:] for each in choose(rows, constraints(margin=0.01))["candidates"]]
+    assert told == [["its p99_ms is known to ±2.6%"], [], []]
+    by_memory = choose(rows, constraints(margin=0.01, objective="rss_mb"))
+    assert not [each for each in by_memory["candidates"] if each["reasons"][1:]]
+
+
+def test_a_service_that_takes_more_memory_than_a_session_is_told() -> None:
+    rows = [row("a", streams=4, streams_rss_mb=350.0), row("b", p99_ms=20.0, streams=1, streams_rss_mb=100.0)]
+    first, second = (each["reasons"][1:] for each in choose(rows, constraints(max={"rss_mb": 200}))["candidates"])
+    assert first == ["a service of it, 4 sessions, takes 350.0 MB: set hardware.streams=[1], or bound streams_rss_mb"]
+    assert second == []
+    assert not choose(rows, constraints())["candidates"][0]["reasons"][1:], "nobody asked"
+
+
+@pytest.mark.parametrize(("margin", "text"), [(0.005, "0.5%"), (0.025, "2.5%"), (0.07, "7%")])
+def test_the_margin_is_told_as_it_is(margin: float, text: str) -> None:
+    selection = choose([row("a"), row("b")], constraints(margin=margin))
+    assert f"Within {text} of the best it is a tie" in to_markdown(selection)
+    assert f"one of 2 within {text} of the best" in selection["candidates"][0]["reasons"][0]
+
+
 def test_weights_without_weight_are_refused() -> None:
     with pytest.raises(ValueError, match=r"constraints\.weights\.p99_ms"):
         constraints(objective="weighted", weights={"p99_ms": 0})

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_scan import close
 
 from sightline.errors import SightlineError
 from tasks import download, schema, sources
@@ -211,6 +213,9 @@ def test_an_unknown_source_is_named_with_the_known_ones() -> None:
         "a\nb",
         "a\udc80",
         "x" * 256,
+        "\u00fc" * 128,
+        "d/" * 64 + "a.jpg",
+        "/".join(["d" * 205] * 5),
     ],
 )
 def test_a_name_that_must_not_be_written_is_refused(name: str) -> None:
@@ -236,6 +241,20 @@ def test_names_that_take_each_other_s_place_are_refused(names: list[str], word: 
 
 def test_usual_names_are_taken() -> None:
     _names.check(["a/", "a/b.jpg", "a/c d (1).jpg", "\u00fc/\u732b.png", "a..b/c...jpg", "x" * 255], "where")
+    _names.check(["/".join(["d" * 204] * 5), "d/" * 63 + "a.jpg", "e/" * 64], "where")
+
+
+def test_a_long_name_is_refused_before_its_folders_take_memory() -> None:
+    name = "a/" * 32_767 + "a"
+    tracemalloc.start()
+    try:
+        with pytest.raises(SightlineError, match="has more than 1,024 bytes") as caught:
+            _names.check([name], "where")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 10 << 20
+    assert len(str(caught.value)) < 2000
 
 
 # Folder
@@ -284,6 +303,20 @@ def test_a_pipe_is_refused(tmp_path: Path, out: Path) -> None:
     refuses(config("folder", root), out, "pipe", "expected a file")
 
 
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write(tmp_path / "data", FILES)
+    close(root / "Annotations", monkeypatch)
+    refuses(config("folder", root), out, f"{root}/Annotations: Permission denied, expected what can be read")
+
+
+def test_folders_that_hold_no_data_need_not_be_readable(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write(tmp_path / "data", {**FILES, "lost+found/a": b"x", ".git/config": b"x"})
+    for name in ("lost+found", ".git"):
+        close(root / name, monkeypatch)
+    sources.load("folder").fetch(config("folder", root), out)
+    assert read(out) == FILES
+
+
 def test_copies_can_be_written_although_the_originals_cannot(tmp_path: Path, out: Path) -> None:
     root = write(tmp_path / "data", FILES)
     (root / "Annotations/a.xml").chmod(0o444)
@@ -317,6 +350,10 @@ def test_a_folder_on_top_beside_a_file_stays(tmp_path: Path, out: Path) -> None:
         ({".hidden/../../a": b""}, "leaves its folder"),
         ({"a.jpg": b"", "A.jpg": b""}, "letter case"),
         ({"a": b"", "a/b": b""}, "as a folder"),
+        ({"a/" * 32_767 + "a": b""}, "more than 1,024 bytes"),
+        ({"d/" * 1500 + "a.jpg": b""}, "more than 1,024 bytes"),
+        ({"d/" * 64 + "a.jpg": b""}, "more than 64 parts"),
+        ({"d" * 256: b""}, "a part of more than 255 bytes"),
         ({"set/more.zip": b""}, "archive inside"),
         ({"set/more.tar.GZ": b""}, "archive inside"),
         ({"bomb.png": bytes(4 << 20)}, "bomb"),
@@ -417,6 +454,14 @@ def test_the_memory_of_extracting_is_not_that_of_the_files(tmp_path: Path, out: 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert float(done.stdout.split()[-1]) < 30, "MB; the file has 157"
     assert (out / "large.jpg").stat().st_size == 150 * 2**20
+
+
+def test_a_name_that_the_file_system_does_not_take_is_one_message(tmp_path: Path) -> None:
+    path = pack(tmp_path / "d.zip", {"a.jpg": b"x", "/".join(["d" * 250] * 4): b"x"})
+    out = tmp_path.joinpath(*["o" * 250] * 14)  # with it the name is longer than PATH_MAX
+    out.parent.mkdir(parents=True)
+    with pytest.raises(SightlineError, match=r"^d\.zip: d{250}/.*: got File name too long, expected"):
+        _archive.extract(path, out, "d.zip")
 
 
 def test_a_damaged_zip_is_one_message(tmp_path: Path, out: Path) -> None:

@@ -1,6 +1,7 @@
 import hashlib
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tasks import splits, stage, transform
 from tasks.masks import decode_rle, encode_rle
 from tasks.provenance import read_provenance
 from tasks.schema import Transform, parse
-from tasks.tables import Dataset
+from tasks.tables import Dataset, Tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,7 +68,7 @@ def frame(hashes: list[str]) -> pd.DataFrame:
     )
 
 
-SETTINGS = Transform(splits="auto", val=0.2, test=0.2, seed=0, keep=None, keep_sha256=None, max_side=None)
+SETTINGS = Transform(splits="auto", val=0.2, test=0.2, seed=0, keep_together=True, keep=None, keep_sha256=None, max_side=None)
 NO_OBJECTS = pd.DataFrame({"image_id": [], "label": []})
 
 
@@ -195,6 +196,49 @@ def test_an_own_train_and_val_get_a_test_from_train() -> None:
     assigned = assign(images, SETTINGS)
     assert (assigned[200:] == "val").all()
     assert set(assigned[:200]) == {"train", "test"}
+
+
+@pytest.mark.parametrize("named", [("test",), ("val",), ("val", "test")])
+def test_what_a_dataset_without_train_tests_on_is_not_trained_on(named: tuple[str, ...]) -> None:
+    images = frame([f"h{index}" for index in range(300)])
+    images["split"] = [*(named[index % len(named)] for index in range(100)), *[""] * 200]
+    images.loc[[0, 299], "group"] = "near"
+    placement = splits.place(images, SETTINGS)
+    assigned = splits.stratify(placement, images, NO_OBJECTS)
+    assert assigned[:100].tolist() == images["split"][:100].tolist()
+    assert set(assigned[100:299]) == {"train", "val", "test"} - set(named)
+    assert assigned[299] == assigned[0] == named[0]
+    assert {name for name, origin in placement.origins.items() if origin == "source"} == set(named)
+    with pytest.raises(SightlineError, match=r"all 100 images are in .*, expected some in train or in no split: .*splits=hash"):
+        splits.place(images[:100], SETTINGS)
+
+
+@pytest.mark.parametrize("kind", ["auto", "source", "hash"])
+@pytest.mark.parametrize(("groups", "which"), [(1, "one group"), (2, "2 groups")])
+def test_images_that_all_stay_together_cannot_be_split(kind: str, groups: int, which: str) -> None:
+    images = frame([f"h{index}" for index in range(50)])
+    images["split"] = ["train"] * 30 + ["val"] * 10 + ["test"] * 10
+    images["group"] = [f"h{index % groups}" for index in range(50)]
+    message = rf"got no image, as all 50 are {which} of near duplicates, .*: set transform\.keep_together=false"
+    with pytest.raises(SightlineError, match=message):
+        assign(images, SETTINGS.model_copy(update={"splits": kind}))
+
+
+def test_near_duplicates_may_stay_where_the_dataset_has_them(tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    run_validate(root, tmp_path)
+    tables = Tables.read(tmp_path / "tables")
+    replace(tables, images=tables.images.assign(group=tables.images["hash"].min())).write(tmp_path / "tables")
+    paths = transform.Paths(root, tmp_path / "tables", tmp_path / "dataset")
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())["transform"]
+    with pytest.raises(SightlineError, match="all 30 are one group of near duplicates"):
+        transform.transform(paths, parse(transform.Config, {"transform": values}))
+    values["keep_together"] = False
+    metrics = transform.transform(paths, parse(transform.Config, {"transform": values}))
+    assert metrics == {"images_train": 20, "images_val": 5, "images_test": 5, "classes_not_in_train": 0}
+    metrics = transform.transform(paths, parse(transform.Config, {"transform": values | {"splits": "hash"}}))
+    assert metrics
+    assert metrics["images_train"] > metrics["images_val"] > 0
 
 
 def test_splits_that_are_asked_for_and_not_there() -> None:

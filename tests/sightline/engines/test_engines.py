@@ -12,8 +12,9 @@ from graphs import BOXES, plain
 
 from sightline import engines
 from sightline.contract import ModelDescription
+from sightline.cores import available_cores
 from sightline.errors import NotAvailableError, SightlineError
-from sightline.pool import available_cores, sessions
+from sightline.pool import sessions
 
 NAMES = sorted(path.stem for path in Path(engines.__file__).parent.glob("[a-z]*.py"))
 CPU = [name.replace("_", "-") for name in NAMES if name.endswith("_cpu")]
@@ -97,6 +98,16 @@ def test_openvino_pins_its_arithmetic(detector: Path) -> None:
     assert (facts["precision"], facts["arithmetic"]) == ("fp32", "f32")
     with pytest.raises(SightlineError, match="fp16, expected fp32, bf16, int8"):
         engines.load("openvino-cpu-fp16", detector)
+
+
+def test_openvino_may_use_both_threads_of_a_core(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its default leaves out one of the two, and refuses as many threads as there are logical cores."""
+    import openvino
+
+    asked, compile_model = [], openvino.Core.compile_model
+    monkeypatch.setattr(openvino.Core, "compile_model", lambda *given: asked.append(given[-1]) or compile_model(*given))
+    engines.load("openvino-cpu-fp32", detector)
+    assert [each["ENABLE_HYPER_THREADING"] for each in asked] == [True]
 
 
 def test_openvino_runs_bfloat16_where_the_processor_has_it_and_refuses_elsewhere(detector: Path) -> None:

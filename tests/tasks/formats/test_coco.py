@@ -340,6 +340,30 @@ def test_one_file_without_split(tmp_path: Path) -> None:
     assert list(reading.tables.images["split"]) == [""] * 20
 
 
+@pytest.mark.parametrize("has_own", [False, True])
+def test_trainval_is_train_where_that_has_no_file(has_own: bool, tmp_path: Path) -> None:
+    root = coco(tmp_path)
+    parts = {split: json.loads((root / f"annotations/instances_{split}.json").read_text()) for split in ("train", "val")}
+    joined = {
+        "images": [
+            entry | {"file_name": f"{split}/{entry['file_name']}"} for split, part in parts.items() for entry in part["images"]
+        ],
+        "annotations": [
+            entry | {"id": 2 * entry["image_id"] + entry["category_id"]}
+            for part in parts.values()
+            for entry in part["annotations"]
+        ],
+        "categories": parts["train"]["categories"],
+    }
+    (root / "annotations/instances_trainval.json").write_text(json.dumps(joined))
+    for split in () if has_own else parts:
+        (root / f"annotations/instances_{split}.json").unlink()
+    reading = read("coco", root)
+    assert reading.findings == []
+    counts = {"train": 20, "val": 5, "test": 5} if has_own else {"train": 25, "test": 5}
+    assert reading.tables.images["split"].value_counts().to_dict() == counts
+
+
 def test_other_files_of_annotations_are_left_alone(tmp_path: Path) -> None:
     root = coco(tmp_path)
     (root / "annotations/captions_val.json").write_text('{"images": [], "annotations": []}')

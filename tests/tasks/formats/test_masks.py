@@ -266,6 +266,39 @@ def test_values_are_the_classes_where_nothing_names_them(tmp_path: Path) -> None
     assert list(classes["name"]) == ["class_0", "class_255"]
 
 
+def test_255_that_no_class_has_is_told_where_one_is_missing(tmp_path: Path) -> None:
+    root = dataset(tmp_path, "images/{}.jpg masks/{}.png", stripes((0, 255)))
+    (root / "classes.txt").write_text("background\nobject\n")
+    found = read("masks", root).findings
+    assert [(each.code, each.severity, each.got) for each in found] == [
+        ("mask.class_absent", "warning", "class object in no mask; 255 is read as void"),
+        ("mask.one_class", "error", "background in the masks; 255 is read as void"),
+    ]
+    assert all("lines background,0 and object,255" in each.remedy for each in found)
+    (root / "classes.txt").write_text("background,0\nobject,255\n")
+    reading = read("masks", root)
+    assert reading.findings == []
+    assert list(reading.tables.classes["value"]) == [0, 255]
+
+
+def test_255_beside_two_classes_is_void(tmp_path: Path) -> None:
+    root = dataset(tmp_path, "images/{}.jpg masks/{}.png", stripes((0, 1, 255)))
+    (told,) = read("masks", root).findings
+    assert (told.code, told.got) == ("mask.no_class_file", "the values 0, 1; 255 is read as void")
+    (root / "classes.txt").write_text("background\nobject\n")
+    assert read("masks", root).findings == []
+
+
+@pytest.mark.parametrize(("count", "code"), [(64, "mask.no_class_file"), (65, "mask.many_values"), (256, "mask.many_values")])
+def test_many_values_need_a_class_file(count: int, code: str, tmp_path: Path) -> None:
+    pixels = (np.arange(48 * 64) % count).astype(np.uint8).reshape(48, 64)
+    root = dataset(tmp_path, "images/{}.jpg masks/{}.png", pixels)
+    severity = "error" if code == "mask.many_values" else "warning"
+    assert codes(root) == [(code, severity)]
+    (root / "classes.txt").write_text("".join(f"class {index}\n" for index in range(min(count, 255))))
+    assert codes(root) == []
+
+
 def png(bits: int, kind: int, width: int, height: int, rows: bytes) -> bytes:
     """A PNG by its parts (PNG specification, third edition, section 11)."""
 

@@ -295,6 +295,43 @@ def test_lists_come_before_folders_and_may_name_them(tmp_path: Path) -> None:
     assert [(each.code, each.file) for each in found.findings] == [("split.unlisted", "JPEGImages/train/1.jpg")]
 
 
+def listed(root: Path, lists: dict[str, list[int]]) -> Path:
+    """A dataset of four images with lists of splits."""
+    voc(root, 4, splits=False)
+    (root / "ImageSets/Main").mkdir(parents=True)
+    for name, numbers in lists.items():
+        (root / f"ImageSets/Main/{name}.txt").write_text("".join(f"{number:03}\n" for number in numbers))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("lists", "splits"),
+    [
+        ({"trainval": [0, 1, 2], "test": [3]}, ["train", "train", "train", "test"]),
+        ({"trainval": [0, 1, 2], "val": [2], "test": [3]}, ["train", "train", "val", "test"]),
+        ({"train": [0, 1], "val": [2], "trainval": [0, 1, 2], "test": [3]}, ["train", "train", "val", "test"]),
+    ],
+)
+def test_trainval_is_train_where_that_has_no_list(lists: dict[str, list[int]], splits: list[str], tmp_path: Path) -> None:
+    found = read("voc", listed(tmp_path, lists))
+    assert list(found.tables.images.sort_values("image_id")["split"]) == splits
+    assert not found.findings
+
+
+def test_trainval_shares_no_image_with_test(tmp_path: Path) -> None:
+    found = read("voc", listed(tmp_path, {"trainval": [0, 1, 2], "test": [2, 3]}))
+    assert [(each.code, each.got, each.line) for each in found.findings] == [("split.twice", "002 in test and train", 3)]
+
+
+@pytest.mark.parametrize(("size", "code"), [((64, 48), "voc.orientation"), ((48, 64), ""), ((10, 10), "size.mismatch")])
+def test_a_size_before_exif_turned_the_image_is_told(size: tuple[int, int], code: str, tmp_path: Path) -> None:
+    root = voc(tmp_path, 3, splits=False)
+    picture(root / "JPEGImages/001.jpg", 1, exif_orientation=6)  # 48x64 upright
+    annotation(root / "Annotations/001.xml", [("cat", 1, 1, 20, 20)], size)
+    found = read("voc", root).findings
+    assert [(each.code, each.image_id) for each in found] == ([(code, "JPEGImages/001")] if code else [])
+
+
 def test_an_annotation_finds_the_image_beside_it_first(tmp_path: Path) -> None:
     found = read("voc", flat(tmp_path, ["0", "images/0"]))
     assert dict(zip(found.tables.objects["file"], found.tables.objects["image_id"], strict=True)) == {

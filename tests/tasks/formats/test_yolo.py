@@ -104,6 +104,8 @@ WHOLE: dict[str, tuple[str, Callable[[Path], object]]] = {
     "megabytes of YAML": ("yolo.yaml", data("#" * 300_000)),
     "a key twice": ("yolo.yaml", data("names: [cat, dog]\nnames: [dog, cat]\n")),
     "an escape of no character": ("yolo.yaml", data('names: ["\\UFFFFFFFF"]\n')),
+    "half a character in a name": ("yolo.yaml", data('names: ["\\uD800", dog]\n')),
+    "half a character in a path": ("yolo.yaml", data('train: "\\uD800"\nnames: [cat, dog]\n')),
     "two lists of names": (
         "yolo.names",
         lambda root: [
