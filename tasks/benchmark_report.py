@@ -1,6 +1,7 @@
 """The benchmark as files: benchmark.json, .csv, .md, and accuracy against latency as a plot."""
 
 import csv
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,8 @@ COLOURS: Final = 10
 """Of Matplotlib's cycle."""
 MARKERS: Final = "osD^vP"
 """Of candidates that ship; the next one where colours come again."""
+TITLE: Final = 80
+"""Characters of a line above the picture."""
 FAR: Final = 2.0
 """How many times what an axis spans a bound may be away from it and still be in the picture."""
 COLUMNS: Final = (
@@ -135,8 +138,10 @@ def plot(
         if name == chosen["winner"]:
             axes.scatter(*place, s=160, facecolors="none", edgecolors="black", label="winner", zorder=2)
     limits = _limits(measured, metric, constraints) if constraints else {}
-    if others := _not_drawn(metric, constraints) if constraints else []:
-        axes.set_title(f"hollow: breaks a constraint. Not drawn: {', '.join(others)}", fontsize="small", wrap=True)
+    if constraints:
+        others = ", ".join(_not_drawn(metric, constraints))
+        told = "hollow: breaks a constraint" + (f"; not drawn: {others}" if others else "")
+        axes.set_title(textwrap.fill(told, TITLE), fontsize="small", loc="left")
     slowest = max([row["p99_ms"] for row in measured], default=1.0)
     axes.set(xlabel="p99 latency, ms", ylabel=metric, xlim=(0, 1.1 * slowest))
     if "p99_ms" in limits:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,8 @@ from tasks.findings_page import NOT_DECODED, Source, write_page
 from tasks.table_builder import StoredTables
 from tasks.validate import look_at
 
-SHOWN: Final = 20
-"""Findings that are printed; the page has them all."""
+SHOWN: Final = 5
+"""Findings of a rule that are printed; the page has them all."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,12 @@ def check(
         findings.write(found, report, ())
         counts = findings.count(found)
         write_page(found, page, (), Source(root, tables, MAX_PIXELS, decode), stops=bool(counts["error"]))
-        for item in findings.ordered(found)[:SHOWN]:
-            print(f"{item.severity:<8} {item.code:<20} {item}")
-        if len(found) > SHOWN:
-            print(f"... and {len(found) - SHOWN} more")
+        for (severity, code), group in groupby(findings.ordered(found), lambda item: (item.severity, item.code)):
+            items = list(group)
+            for item in items[:SHOWN]:
+                print(f"{severity:<8} {code:<20} {item}")
+            if len(items) > SHOWN:
+                print(f"{'':<8} {code:<20} ... and {len(items) - SHOWN} more")
         images, objects, learnt = tables.counts
         print(f"{path}: {name}, {images} images, {objects} objects, {learnt} classes")
         if not decode:

@@ -20,7 +20,7 @@ from tasks.stage import QUIET, die_with_parent
 TAIL_BYTES = 4096
 ROOT = Path(__file__).parents[1]
 LOOK_S: Final = 1.0
-"""How often a worker's memory is looked at: each look takes a core from what is measured for some 0.1 ms."""
+"""How often a worker's memory is looked at: each look takes a core from what is measured, for 0.05 to 0.3 ms."""
 MB: Final = 1_000_000
 
 

@@ -35,7 +35,7 @@ def choose(rows: Sequence[Row], constraints: Constraints) -> dict[str, Any]:
             "satisfies_constraints": not problems[row["candidate"]],
             "reasons": [
                 *(problems[row["candidate"]] or [_standing(row, winner, row in tied, len(tied), constraints)]),
-                *_doubts(row, constraints),
+                *_doubts(row, constraints, is_valid=not problems[row["candidate"]]),
             ],
         }
         for row in rows
@@ -83,17 +83,19 @@ def _problems(row: Row, constraints: Constraints) -> list[str]:
     return [*unshipped, *missing, *(str(violation) for violation in violations(row, constraints))]
 
 
-def _doubts(row: Row, constraints: Constraints) -> list[str]:
+def _doubts(row: Row, constraints: Constraints, *, is_valid: bool) -> list[str]:
     """What the benchmark noticed of a row that it measured, as far as it matters here."""
     if row["status"] != "ok":
         return []
     doubts = ["its windows did not agree, so its latency is uncertain"] if row.get("is_stable") is False else []
-    error, limit_mb = row.get("p99_error") or 0.0, constraints.max.get("rss_mb", float("inf"))
-    if error > constraints.margin and "p99_ms" in {*_weights(constraints), *constraints.max}:
+    error, limit_ms = row.get("p99_error") or 0.0, constraints.max.get("p99_ms", float("inf"))
+    is_close = abs(row["p99_ms"] / limit_ms - 1) <= error if limit_ms else False
+    if error > constraints.margin and (is_close or (is_valid and "p99_ms" in _weights(constraints))):
         doubts.append(f"its p99_ms is known to ±{error:.1%}")
-    if row["rss_mb"] <= limit_mb < (row.get("streams_rss_mb") or 0.0):
-        all_mb = f"a service of it, {row['streams']} sessions, takes {row['streams_rss_mb']} MB"
-        doubts.append(f"{all_mb}: set hardware.streams=[1], or bound streams_rss_mb")
+    if is_valid and constraints.max.get("rss_mb", float("inf")) < (row.get("streams_rss_mb") or 0.0):
+        doubts.append(
+            f"a service takes {row['streams_rss_mb']} MB with all its sessions at work ({row['streams']}): bound streams_rss_mb"
+        )
     return [*doubts, *filter(None, [row["message"]])]
 
 

@@ -178,12 +178,15 @@ def test_a_p99_that_is_not_known_to_the_margin_is_told_where_it_matters() -> Non
     assert told == [["its p99_ms is known to ±2.6%"], [], []]
     by_memory = choose(rows, constraints(margin=0.01, objective="rss_mb"))
     assert not [each for each in by_memory["candidates"] if each["reasons"][1:]]
+    lost = choose(rows, constraints(margin=0.01, max={"p99_ms": 9.8}))["candidates"][0]["reasons"]
+    assert lost[1:] == ["its p99_ms is known to ±2.6%"], "10 ms may be less"
+    assert not choose(rows, constraints(margin=0.01, max={"p99_ms": 9.0}))["candidates"][0]["reasons"][1:]
 
 
 def test_a_service_that_takes_more_memory_than_a_session_is_told() -> None:
     rows = [row("a", streams=4, streams_rss_mb=350.0), row("b", p99_ms=20.0, streams=1, streams_rss_mb=100.0)]
     first, second = (each["reasons"][1:] for each in choose(rows, constraints(max={"rss_mb": 200}))["candidates"])
-    assert first == ["a service of it, 4 sessions, takes 350.0 MB: set hardware.streams=[1], or bound streams_rss_mb"]
+    assert first == ["a service takes 350.0 MB with all its sessions at work (4): bound streams_rss_mb"]
     assert second == []
     assert not choose(rows, constraints())["candidates"][0]["reasons"][1:], "nobody asked"
 
