@@ -153,7 +153,8 @@ def _judge(row: dict[str, Any], reference: float, export: schema.Export) -> None
     row["parity_drop"], allowed = row["drop"], export.allowed_drop(row["precision"])
     if allowed is not None and not row["drop"] <= allowed:
         expected = f"expected at most {allowed} (export.max_drop.{row['precision']}) below the reference's {reference:.4f}"
-        repeat = f"`sightline evaluate models/exported --candidate {Candidate.parse(row['candidate']).plain}` repeats it"
+        command = f"sightline evaluate models/exported --candidate {Candidate.parse(row['candidate']).plain}"
+        repeat = f"`{command}`, in the folder of this run, repeats it"
         row |= {"status": "failed", "message": f"fitness {row['fitness']:.4f}, {expected}: {repeat}"}
 
 

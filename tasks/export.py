@@ -77,7 +77,7 @@ def _make(precision: str, source: Source, gate: Gate, paths: Paths, settings: sc
             given = {"candidate": str(judge), "images": settings.parity_images, "batch": CHECKPOINT_BATCH}
             script.write_text(SCRIPT.format(**places, **given), encoding="utf-8")
             verdict = gate.judge(whole, folder, judge, allowed)
-            if verdict.found and verdict.drop is not None and verdict.drop <= allowed:  # what failed is in its tensors
+            if verdict.found and verdict.drop is not None and verdict.drop <= allowed:  # the metrics do not tell
                 script.write_text(repeat, encoding="utf-8")
         except SightlineError as error:
             verdict = gate.refuse(str(error))

@@ -56,7 +56,10 @@ for engine, batch in ((checkpoint, {batch}), (exported, 0)):
 '''
 
 REPEAT: Final = '''\
-"""Repeats the export of {precision}: no file of it could be measured, or its tensors, which come before NMS, are wrong."""
+"""Repeats the export of {precision}: no file of it could be measured, or what the metric does not tell is wrong.
+
+That is its tensors, which come before NMS, or its F1 at the service's score threshold.
+"""
 
 import os
 import subprocess

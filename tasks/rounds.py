@@ -33,7 +33,9 @@ SHARES: Final = (50, 90, 95, 99)
 TURNS: Final = 3
 """Of what is measured after the windows."""
 SLOWER: Final = 3
-"""Times as long as warm requests a window may take, where that is longer than `benchmark.timeout_s`."""
+"""Times as long as warm requests others may take, where that is longer than `benchmark.timeout_s` allows."""
+STREAMS_MS: Final = 500.0
+"""Of requests of each session, at least, where all of a service are busy: of fewer, starting and ending count too much."""
 GROWTH: Final = 0.1
 """By which share a process's memory grows while it is measured, at least, where it may leak."""
 
@@ -118,6 +120,10 @@ class Contender:
             self.worker.close()
             self.worker = None
 
+    def _time_s(self, requests: float) -> float:
+        """What so many requests may take."""
+        return SLOWER * requests * self.warm_ms / 1000
+
     def load(self) -> None:
         """Starts its process, and loads the model there."""
         self.worker = Worker("tasks.measure", self.settings.memory_mb)
@@ -132,7 +138,7 @@ class Contender:
 
     def window(self) -> None:
         """Measures another window."""
-        limit_s = max(self.settings.timeout_s, SLOWER * (self.window_size + COLD) * self.warm_ms / 1000)
+        limit_s = max(self.settings.timeout_s, self._time_s(self.window_size + COLD))
         meter = Meter()
         with GpuWatch(self.worker.pid if self.worker else 0) as gpu:
             answer = self.ask("window", limit_s=limit_s, samples=self.window_size)
@@ -159,7 +165,8 @@ class Contender:
     def accuracy(self) -> None:
         """The task's metrics; a detector's `precision` is not the precision of its arithmetic."""
         share = max(1.0, self.judged / self.window_size)
-        limit_s, sessions = share * self.settings.timeout_s, self.row["streams"]  # whose memory may not be given back yet
+        limit_s = max(share * self.settings.timeout_s, self._time_s(self.judged / self.row["batch"]))
+        sessions = self.row["streams"]  # whose memory may not be given back yet
         if answer := self.ask("accuracy", limit_s=limit_s, sessions=sessions):
             metrics = answer["metrics"].items()
             self.row |= {f"metric/{key}" if key in self.row else key: value for key, value in metrics} | self._latency()
@@ -173,7 +180,7 @@ class Contender:
         samples = max(1, self.settings.samples // 10 // TURNS)
         asked: dict[str, Callable[[], dict[str, Any]]] = {}
         if self.row["shipped"]:  # first: selections go by it
-            asked["streams_images_s"] = partial(self._all_sessions, samples, least_ms=float(self.settings.samples))
+            asked["streams_images_s"] = partial(self._all_sessions, samples, least_ms=STREAMS_MS)
         for size in self.settings.batches:
             asked[f"batch{size}_images_s"] = partial(self.ask, "batch", size=size, samples=samples)
         asked["video_fps"] = partial(self.ask, "video", frames=samples)

@@ -89,7 +89,7 @@ def _doubts(row: Row, constraints: Constraints, *, is_valid: bool) -> list[str]:
         return []
     doubts = ["its windows did not agree, so its latency is uncertain"] if row.get("is_stable") is False else []
     error, limit_ms = row.get("p99_error") or 0.0, constraints.max.get("p99_ms", float("inf"))
-    is_close = abs(row["p99_ms"] / limit_ms - 1) <= error if limit_ms else False
+    is_close = error > 0 and limit_ms > 0 and abs(row["p99_ms"] / limit_ms - 1) <= error
     if error > constraints.margin and (is_close or (is_valid and "p99_ms" in _weights(constraints))):
         doubts.append(f"its p99_ms is known to ±{error:.1%}")
     if is_valid and constraints.max.get("rss_mb", float("inf")) < (row.get("streams_rss_mb") or 0.0):

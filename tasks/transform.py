@@ -1,7 +1,7 @@
 """transform: the canonical dataset, the same for every model: boxes inside their images, upright pixels, splits."""
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +33,13 @@ def transform(paths: Paths, config: Config) -> stage.Metrics:
         The number of images in each split, and of classes that no image of `train` shows.
     """
     source = Tables.read(paths.tables)
-    if not config.transform.keep_together:
-        source = replace(source, images=source.images.assign(group=source.images["hash"]))
+    is_together = config.transform.keep_together
     fixes: list[dict[str, str]] = []
-    placement = splits.place(source.images, config.transform)
+    placement = splits.place(source.images if is_together else _apart(source.images), config.transform)
     images = source.images[placement.split != ""]
     images, classes, shown = convert_masks(images, source.classes, paths.raw, paths.out, config.transform.max_side, fixes)
     labels = shown if source.objects.empty else source.objects[["image_id", "label"]]
-    images = images.assign(split=splits.stratify(placement, images, labels))
+    images = images.assign(split=splits.stratify(placement, images if is_together else _apart(images), labels))
     before = source.images.loc[images.index]
     for row in before[(before["split"] != "") & (before["split"] != images["split"])].itertuples():
         fixes.append(_fix(row, "split", f"{row.split} to {images.loc[row.Index, 'split']}"))
@@ -59,6 +58,11 @@ def transform(paths: Paths, config: Config) -> stage.Metrics:
     shutil.copyfile(paths.tables / PROVENANCE_FILE, paths.out / PROVENANCE_FILE)
     counts = {f"images_{name}": len(names) for name, names in by_split.items()}
     return {**counts, "classes_not_in_train": len(absent)}
+
+
+def _apart(images: pd.DataFrame) -> pd.DataFrame:
+    """The table with copies of a file alone in one group."""
+    return images.assign(group=images["hash"])
 
 
 def not_in_train(images: pd.DataFrame, labels: pd.DataFrame, classes: pd.DataFrame) -> list[str]:

@@ -23,7 +23,7 @@ from tasks.file_kinds import RARE, SUFFIXES, is_hidden
 from tasks.findings import Finding, finding
 from tasks.once import unchanged
 from tasks.rules import SHAPE_IOU, SHAPE_PX
-from tasks.scan import Scan, Scans, linked_folders, scan, subfolders
+from tasks.scan import Scan, Scans, has_images, linked_folders, scan, subfolders
 from tasks.table_builder import StoredTables
 from tasks.tables import BOX, SPLITS, Box, Polygons, Tables
 
@@ -38,8 +38,17 @@ SPLIT_FOLDERS: Final = {
     "testing": "test",
 }
 """The split that a folder's name, in lower case, stands for."""
+JOINED: Final = "trainval"
+"""Of these, the one that may have the images of val as well."""
 IMAGE_FOLDERS: Final = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit")
 """Names of folders of images beside those of their annotations, in lower case."""
+PART_FOLDERS: Final = frozenset(
+    {
+        *SPLIT_FOLDERS, *IMAGE_FOLDERS, "annotations", "labels", "masks", "imagesets", "main", "segmentation",
+        "segmentationclass", "segmentationobject",
+    }
+)  # fmt: skip
+"""Names of folders that hold a part of a dataset, in lower case."""
 HOLDABLE: Final = {
     "whole": "one class for a whole image",
     "several": "several classes for a whole image",
@@ -193,8 +202,15 @@ def open_folder(
         name = detect(root, name)
         scans = scan(root, load(name).image_files(root), max_pixels, decode=decode)
         reading = read(name, root, scans, voc_origin)
-        reading.findings.extend(finding("folder.linked", "a link to a folder", link) for link in linked_folders(root))
+        reading.findings.extend(finding("folder.linked", "a link to a folder", link) for link in _missed(root))
         return name, scans, reading
+
+
+def _missed(root: Path) -> Iterator[str]:
+    """The links to folders that look like a part of the dataset: by their names, or by an image behind them."""
+    for link in linked_folders(root):
+        if link.rpartition("/")[2].lower() in PART_FOLDERS or has_images(root / link):
+            yield link
 
 
 def read(name: str, root: Path, scans: Mapping[str, Scan], voc_origin: int = 1) -> Reading:
@@ -273,7 +289,9 @@ def base(root: Path) -> Path:
     """The folder that really holds the dataset: archives often wrap it in folders of their own."""
     while True:
         entries = [path for path in root.iterdir() if not is_hidden(path.name)]
-        if len(entries) != 1 or entries != subfolders(root) or entries[0].name.lower() in SPLIT_FOLDERS:
+        if len(entries) != 1 or entries != subfolders(root):
+            return root
+        if entries[0].name.lower() in SPLIT_FOLDERS.keys() - {JOINED}:  # that alone separates nothing
             return root
         if any(path.suffix.lower() in SUFFIXES for path in entries[0].iterdir()):
             return root

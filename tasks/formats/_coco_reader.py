@@ -32,12 +32,14 @@ class Source(NamedTuple):
         name: Relative to the dataset's root.
         split: `train`, `val`, `test` or empty.
         folders: Where its images may lie, relative to the dataset's root, with `/` at their ends; the nearest first.
+        is_joined: Whether it may have the images of val, which were read before, as well.
     """
 
     path: Path
     name: str
     split: str
     folders: tuple[str, ...]
+    is_joined: bool = False
 
 
 class _Pictures(NamedTuple):
@@ -183,6 +185,8 @@ class Reader:
                 self._tell("json.duplicate_key", f"{where}: {short(entry)}", source.name, scan.image_id)
             elif key in counts:
                 self._tell("coco.duplicate_id", f"{where}: id {short(key)} {counts[key]} times", source.name, scan.image_id)
+            elif split == "val" and source.is_joined:
+                continue
             elif split is not None and split != source.split:
                 got = f"{scan.path} in {split or 'none'} and {source.split or 'none'}"
                 self._tell("split.twice", got, source.name, scan.image_id)

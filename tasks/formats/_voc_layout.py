@@ -178,6 +178,8 @@ def lists(top: Path, folder: str = "Main") -> list[tuple[str, Path]]:
         folder: In ImageSets: `Main` or `Segmentation`.
     """
     place = top / "ImageSets" / folder
+    if place.is_symlink() or place.parent.is_symlink():  # as all links to folders
+        return []
     found = {split: [place / f"{name}.txt" for name in names] for split, names in _LISTS.items()}
     firsts = {split: next(filter(Path.is_file, paths), None) for split, paths in found.items()}
     return [(split, path) for split, path in firsts.items() if path]

@@ -98,7 +98,7 @@ def _tables(top: Path) -> list[_Table]:
     folders = [("", top)]
     folders += [(SPLIT_FOLDERS[path.name.lower()], path) for path in subfolders(top) if path.name.lower() in SPLIT_FOLDERS]
     found = [
-        _Table(path, split, folder / "images" if folder / "images" in subfolders(folder) else folder)
+        _Table(path, split, inner if (inner := folder / "images").is_dir() and not inner.is_symlink() else folder)
         for split, folder in folders
         if (path := next((folder / name for name in TABLES if (folder / name).is_file()), None))
     ]

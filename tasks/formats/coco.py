@@ -23,7 +23,7 @@ from typing import Final
 
 from sightline.errors import SightlineError
 from tasks.file_kinds import is_hidden, is_image
-from tasks.formats import SPLIT_FOLDERS, Item, ItemObject, Reading, base, place
+from tasks.formats import JOINED, SPLIT_FOLDERS, Item, ItemObject, Reading, base, place
 from tasks.formats._coco_reader import PARTS, Reader, Source
 from tasks.formats._coco_shapes import decode, polygon_area
 from tasks.names import Names
@@ -154,8 +154,8 @@ def _sources(root: Path) -> Iterator[Source]:
     top = _top(root)
     prefix = "" if top == root else f"{top.relative_to(root).as_posix()}/"
     splits = {path: _split_of(path, top) for path in _json_files(top)}
-    joined = {path: "trainval" in _words(path) for path, split in splits.items() if split == "train"}
-    for path, split in splits.items():
+    joined = {path: JOINED in _words(path) for path, split in splits.items() if split == "train"}
+    for path, split in sorted(splits.items(), key=lambda each: joined.get(each[0], False)):
         if joined.get(path) and not all(joined.values()):  # train has a file of its own
             continue
         own = path.stem.removeprefix(_PREFIX)
@@ -163,7 +163,8 @@ def _sources(root: Path) -> Iterator[Source]:
         words = [own, *(word for word, meant in SPLIT_FOLDERS.items() if meant == split)]
         folders = [f"{parent}{word}/" for word in words for parent in ("", "images/")]
         beside = name[: name.rfind("/") + 1]
-        yield Source(path, name, split, (beside, *(prefix + folder for folder in (*folders, "images/", ""))))
+        places = (beside, *(prefix + folder for folder in (*folders, "images/", "")))
+        yield Source(path, name, split, places, joined.get(path, False))
 
 
 def _split_of(path: Path, top: Path) -> str:

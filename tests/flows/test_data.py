@@ -15,6 +15,7 @@ from test_scan import close
 from test_transform import run as run_transform
 
 from sightline.cli import main
+from tasks.formats._voc_layout import lists
 from tasks.tables import BOX, Tables
 
 
@@ -44,6 +45,17 @@ def test_validate_says_what_is_wrong_and_where(packed: bool, tmp_path: Path, cap
     assert "1 errors, 0 warnings, 0 notes" in printed
     assert json.loads((tmp_path / "report/findings.json").read_text())["error"] == 1
     assert (tmp_path / "report/findings.html").is_file()
+
+
+def test_five_findings_of_a_rule_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc(tmp_path / "data")
+    for number in range(7):
+        annotation(root / f"Annotations/{number:03}.xml", [("cat", 30, 1, 20, 20)])
+    assert sightline("validate", root, "--report", tmp_path / "report") == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if "box.inverted" in line]
+    assert len(lines) == 6
+    assert "Annotations/004.xml" in lines[4]
+    assert lines[5].endswith("... and 2 more")
 
 
 def test_a_clean_dataset_is_exit_code_0(tmp_path: Path) -> None:
@@ -123,6 +135,23 @@ def test_links_to_folders_are_told(tmp_path: Path, capsys: pytest.CaptureFixture
         assert f"{name}/val: a link to a folder, expected a folder: copy or move the folder there" in printed
     assert sightline("convert", root, tmp_path / "out", "--to", "coco") == 0
     assert "folder.linked: 2, first images/val: a link to a folder, " in capsys.readouterr().err
+
+
+def test_a_link_to_what_is_no_data_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = yolo(tmp_path / "data")
+    (root / "venv/lib").mkdir(parents=True)
+    (root / "venv/lib64").symlink_to(root / "venv/lib")
+    assert sightline("validate", root, "--report", tmp_path / "report") == 0
+    assert "folder.linked" not in capsys.readouterr().out
+
+
+def test_lists_behind_a_link_are_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc(tmp_path / "data")
+    (root / "ImageSets").rename(tmp_path / "lists")
+    (root / "ImageSets").symlink_to(tmp_path / "lists")
+    assert sightline("validate", root, "--report", tmp_path / "report") == 0
+    assert "ImageSets: a link to a folder" in capsys.readouterr().out
+    assert lists(root) == []
 
 
 def test_a_dataset_without_what_is_behind_a_link_is_refused_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 # How, not what: these carry a stage's arguments, errors and records and decide no result. A change of a value that they pass
-# is a change of params.yaml.
+# is a change of params.yaml. A stage whose figures go by one of them names it all the same.
 CARRIERS = {
     "tasks/__init__.py",
     "tasks/stage.py",
@@ -83,7 +83,9 @@ def test_code_that_decides_the_result_is_a_dependency(name: str, choices: list[d
         assert sorted(runs - code) == [], f"stage {name} runs these files: add them to its deps in dvc.yaml"
         run_by_any |= runs
     fixed = {dep for dep in deps if dep.endswith(".py") and "${" not in dep}
-    assert sorted(fixed - run_by_any) == [], f"stage {name} does not run these files: drop them from its deps in dvc.yaml"
+    assert sorted(fixed - run_by_any - CARRIERS) == [], (
+        f"stage {name} does not run these files: drop them from its deps in dvc.yaml"
+    )
 
 
 @pytest.mark.parametrize("name", STAGES)

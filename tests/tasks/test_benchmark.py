@@ -366,10 +366,12 @@ def test_what_all_sessions_bring_is_the_only_base_of_the_cost(
 def test_a_slow_model_has_time_for_a_window(
     warm_ms: float, limit_s: float, inputs: dict[str, Path], tmp_path: Path, fake: type[Fake]
 ) -> None:
-    """Four requests and ten before them, three times as long as they take."""
+    """Four requests and ten before them, three times as long as they take; and all images that judge."""
+    judged = len(Dataset.read(inputs["raw"], inputs["dataset"]).samples("val"))
     fake.warm_ms = warm_ms
     measured(inputs, tmp_path / "report", "small-fp32")
     assert fake.limits_s["window"] == limit_s
+    assert fake.limits_s["accuracy"] == pytest.approx(120 * max(1, judged / 4, 3 * judged * warm_ms / 1000 / 120))
 
 
 def test_arithmetic_that_export_did_not_judge_passes_its_gate_here(
@@ -386,7 +388,7 @@ def test_arithmetic_that_export_did_not_judge_passes_its_gate_here(
     }, "of the last the gate of export has spoken"
     assert rows["openvino-cpu-bf16"]["message"] == (
         "fitness 0.4900, expected at most 0.005 (export.max_drop.bf16) below the reference's 0.5000: "
-        "`sightline evaluate models/exported --candidate openvino-cpu-bf16` repeats it"
+        "`sightline evaluate models/exported --candidate openvino-cpu-bf16`, in the folder of this run, repeats it"
     )
 
 

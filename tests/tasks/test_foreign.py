@@ -298,6 +298,20 @@ def ai_tod(root: Path) -> None:
         coco(root / f"annotations/aitod_{split}_v1.json", names)
 
 
+def coco_of_trainval_and_val(root: Path) -> None:
+    """The images of val stand in two files."""
+    flat = {number: f"{number:03}.png" for number in range(IMAGES)}
+    for number, name in flat.items():
+        picture(root / "images" / name, number)
+    for split, numbers in {**JOINED, "val": SPLITS["valid"]}.items():
+        coco(root / f"annotations/instances_{split}.json", {number: flat[number] for number in numbers})
+
+
+def inside_trainval(make: Callable[[Path], None]) -> Callable[[Path], None]:
+    """As `trainval.zip` unpacks: the folder says nothing."""
+    return lambda root: make(root / "trainval")
+
+
 def yolo_of_trainval(root: Path) -> None:
     put(root / "classes.txt", "cat\ndog\n")
     for split, numbers in JOINED.items():
@@ -405,6 +419,11 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], Made]] = {
     "YOLO, a folder trainval": (yolo_of_trainval, Made("yolo", TWO)),
     "Class folders, a folder trainval": (classes_of_trainval, Made("class_folders", {"train": 10, "test": 2})),
     "Masks, a folder trainval": (masks_of_trainval, Made("masks", TWO, 0, STREET)),
+    "COCO, trainval beside val": (coco_of_trainval_and_val, Made("coco", {"train": 3, "val": 2, "test": 1})),
+    "VOC 2007 inside trainval": (inside_trainval(voc_2007), Made("voc", TWO)),
+    "Ultralytics inside trainval": (inside_trainval(ultralytics), Made("yolo", THREE)),
+    "COCO 2017 inside trainval": (inside_trainval(coco_2017), Made("coco", {"train": 3, "val": 2}, 10)),
+    "CamVid inside trainval": (inside_trainval(camvid), Made("masks", THREE, 0, STREET)),
 }
 EXPECTED_OF_FEW = {"class.few", "split.few", "split.empty", "image.near"}
 """What is told of so small a dataset."""

@@ -183,6 +183,11 @@ def test_a_p99_that_is_not_known_to_the_margin_is_told_where_it_matters() -> Non
     assert not choose(rows, constraints(margin=0.01, max={"p99_ms": 9.0}))["candidates"][0]["reasons"][1:]
 
 
+def test_a_choice_by_memory_needs_no_latency() -> None:
+    rows = [{key: value for key, value in row(name).items() if key != "p99_ms"} for name in "ab"]
+    assert choose(rows, constraints(objective="rss_mb"))["winner"] == "a"
+
+
 def test_a_service_that_takes_more_memory_than_a_session_is_told() -> None:
     rows = [row("a", streams=4, streams_rss_mb=350.0), row("b", p99_ms=20.0, streams=1, streams_rss_mb=100.0)]
     first, second = (each["reasons"][1:] for each in choose(rows, constraints(max={"rss_mb": 200}))["candidates"])

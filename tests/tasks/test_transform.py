@@ -236,6 +236,7 @@ def test_near_duplicates_may_stay_where_the_dataset_has_them(tmp_path: Path) -> 
     values["keep_together"] = False
     metrics = transform.transform(paths, parse(transform.Config, {"transform": values}))
     assert metrics == {"images_train": 20, "images_val": 5, "images_test": 5, "classes_not_in_train": 0}
+    assert Tables.read(tmp_path / "dataset").images["group"].nunique() == 1, "who draws from a split later knows them"
     metrics = transform.transform(paths, parse(transform.Config, {"transform": values | {"splits": "hash"}}))
     assert metrics
     assert metrics["images_train"] > metrics["images_val"] > 0
