@@ -194,7 +194,7 @@ def _polygons(mask: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> tuple[
     contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     polygons = []
     for contour in contours:
-        outline = cv2.approxPolyDP(contour, 1.2, True)[:, 0].astype(np.float64)
-        if len(outline) >= 3:
-            polygons.append(tuple(float(value) for value in ((outline + 0.5) / 2).reshape(-1)))
+        simpler = cv2.approxPolyDP(contour, 1.2, True)
+        outline = (simpler if len(simpler) >= 3 else contour)[:, 0].astype(np.float64)  # of a pixel or two
+        polygons.append(tuple(float(value) for value in ((outline + 0.5) / 2).reshape(-1)))
     return tuple(polygons)

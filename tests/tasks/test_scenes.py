@@ -88,6 +88,8 @@ def test_polygons_outline_their_instance(scenes: list[Scene]) -> None:
             drawn = np.zeros_like(scene.instances)
             outlines = [np.round((np.reshape(polygon, (-1, 2)) - 0.5) * 16).astype(np.int32) for polygon in item.polygons]
             cv2.fillPoly(drawn, outlines, 1, cv2.LINE_8, 4)
+            ends = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in item.polygons])
+            assert np.abs([*ends.min(axis=0), *ends.max(axis=0)] - np.array(item.box)).max() <= 1, "a speck has one, too"
             mask = scene.instances == number
             overlaps.append(np.sum(mask & (drawn > 0)) / np.sum(mask | (drawn > 0)))
     assert np.mean(overlaps) > 0.95
