@@ -39,7 +39,7 @@ def config(file: str, trials: int = 2) -> Config:
     return schema.parse(Config, {**{key: data[key] for key in ("model", "train", "space")}, "strategy": strategy})
 
 
-@pytest.fixture(scope="module", params=tiny_data.families(("resnet", "yolov8")))
+@pytest.fixture(scope="module", params=tiny_data.families(("resnet",)))
 def paths(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Paths]:
     """A trained baseline."""
     file: str = request.param

@@ -421,7 +421,7 @@ def whole(parts: models.Parts, description: ModelDescription) -> onnx.ModelProto
 @pytest.mark.parametrize(
     ("file", "task"),
     [
-        ("resnet", "multilabel"),
+        pytest.param("resnet", "multilabel", marks=pytest.mark.slow),
         ("fast_scnn", "semantic"),
         ("yolov8_seg", "segment"),
         pytest.param("yolo26_seg", "segment", marks=pytest.mark.slow),

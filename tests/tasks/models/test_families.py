@@ -23,6 +23,8 @@ import tiny_data
 from tiny_data import StopError
 
 pytestmark = pytest.mark.timeout(300)
+LOOPS = tiny_data.families(("resnet", "yolov8"))
+"""One of each training loop, Lightning's and Ultralytics', in the default suite."""
 
 
 @pytest.fixture(params=tiny_data.families())
@@ -84,7 +86,7 @@ def test_fits_and_runs_to_the_contract(file: str, dataset: Dataset, tmp_path: Pa
     assert len(evaluation.predictions) == len(dataset.samples("val"))
 
 
-@pytest.mark.parametrize("file", tiny_data.families(("resnet", "yolov8")))
+@pytest.mark.parametrize("file", LOOPS)
 def test_same_run_gives_the_same_bytes_and_an_interrupted_one_too(file: str, dataset: Dataset, tmp_path: Path) -> None:
     values = {"batch": 2, "accumulate": 2, "ema": 0.9}  # three batches, two steps
     assert fit(file, dataset, tmp_path / "whole", **values) == [1, 2, 3]
@@ -95,6 +97,7 @@ def test_same_run_gives_the_same_bytes_and_an_interrupted_one_too(file: str, dat
     assert whole == cut
 
 
+@pytest.mark.parametrize("file", LOOPS)
 def test_out_of_memory_halves_the_batch_and_goes_on(
     file: str, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +121,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     assert small == halved
 
 
+@pytest.mark.parametrize("file", LOOPS)
 def test_out_of_memory_after_a_checkpoint_goes_on_with_the_smaller_batch(
     file: str, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

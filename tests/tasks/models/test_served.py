@@ -35,14 +35,13 @@ with warnings.catch_warnings():
 pytestmark = pytest.mark.timeout(600)
 QUICK = (
     ("mobilenet_v3_small", "classify"),
-    ("mobilenet_v3_small", "multilabel"),
     ("yolov8n", "detect"),
     ("fast_scnn", "semantic"),
     ("yolov8n-seg", "segment"),
 )
 """A light one for each task."""
 TWO = ("fp32", "int8", "openvino-fp32")
-PRECISIONS = {"classify": TWO, "multilabel": TWO, "detect": TWO, "segment": ("fp32", "fp16", "openvino-fp32", "openvino-int8")}
+PRECISIONS = {"classify": TWO, "detect": TWO, "segment": ("fp32", "fp16", "openvino-int8")}
 """What is exported for some tasks by the light ones; all that there is for the others."""
 Answer = dict[str, Any]
 

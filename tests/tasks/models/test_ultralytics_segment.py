@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_data
 
 CLASSES = ("a", "b", "c")
-FILES = ("yolov8_seg", "yolo11_seg", "yolo26_seg")
+FILES = ("yolov8_seg", pytest.param("yolo11_seg", marks=pytest.mark.slow), "yolo26_seg")
 PARAMETERS = {
     "yolov8n-seg": 3_409_968, "yolo11n-seg": 2_876_848, "yolo11s-seg": 10_113_248, "yolo26n-seg": 3_126_280,
     "yolo26s-seg": 11_505_800,
