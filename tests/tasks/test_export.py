@@ -238,6 +238,7 @@ def test_more_and_more_layers_are_spared(
     assert len(set(counts)) > 3
 
 
+@pytest.mark.slow
 def test_openvinos_sums_stay_in_float_when_all_in_int8_fails(
     parts: Parts, graphs: Graphs, description: ModelDescription, samples: list[Sample], tmp_path: Path
 ) -> None:
@@ -284,7 +285,7 @@ def test_parity_catches_another_preprocessing(
     assert "outputs differ" in verdict.message
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, pytest.param(np.inf, marks=pytest.mark.slow)])
 def test_parity_catches_one_value_that_is_no_number(
     value: float,
     inputs: tuple[dict[str, Path], schema.Model],

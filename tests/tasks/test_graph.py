@@ -51,6 +51,7 @@ def test_same_weights_give_the_same_bytes(graphs: Graphs, tmp_path: Path) -> Non
     assert b"pkg.torch" not in content, "metadata of the exporter"
 
 
+@pytest.mark.slow
 def test_same_weights_give_openvinos_bytes_again(graphs: Graphs, tmp_path: Path) -> None:
     _, description = detector()
     for name in ("a", "b"):

@@ -108,7 +108,9 @@ def logits_onnx(config: schema.Model, dataset: Dataset, weights: Path, path: Pat
         torch.onnx.export(core, (example,), path, dynamo=True, dynamic_shapes=shapes, external_data=False, verbose=False)
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "pt", "trusted", "onnx", "onnx of any batch", "contract"])
+@pytest.mark.parametrize(
+    "kind", ["safetensors", "pt", "trusted", pytest.param("onnx", marks=pytest.mark.slow), "onnx of any batch", "contract"]
+)
 def test_classifier_knows_what_it_knew(kind: str, squares: tuple[Dataset, schema.Model, Path], tmp_path: Path) -> None:
     dataset, config, weights = squares
     path, values = tmp_path / "own.onnx", {}
@@ -376,7 +378,7 @@ def test_ultralytics_graph_goes_straight_to_the_benchmark(
     assert_same_detections(engines.load("onnxruntime-cpu-fp32", folder).run(images, 0.25), network, images, config)
 
 
-@pytest.mark.parametrize("setting", ["weights", "pretrained"])
+@pytest.mark.parametrize("setting", ["weights", pytest.param("pretrained", marks=pytest.mark.slow)])
 def test_ultralytics_checkpoint_is_taken_when_it_is_trusted(
     setting: str, boxes: tuple[Dataset, schema.Model], tmp_path: Path
 ) -> None:
@@ -423,7 +425,7 @@ def whole(parts: models.Parts, description: ModelDescription) -> onnx.ModelProto
     [
         pytest.param("resnet", "multilabel", marks=pytest.mark.slow),
         ("fast_scnn", "semantic"),
-        ("yolov8_seg", "segment"),
+        pytest.param("yolov8_seg", "segment", marks=pytest.mark.slow),
         pytest.param("yolo26_seg", "segment", marks=pytest.mark.slow),
         pytest.param("faster_rcnn", "detect", marks=pytest.mark.slow),
         pytest.param("mask_rcnn", "segment", marks=pytest.mark.slow),

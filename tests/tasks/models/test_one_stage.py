@@ -30,7 +30,7 @@ CLASSES = ("a", "b", "c")
 FILES = ("retinanet", "ssd", "ssdlite")
 
 
-@pytest.fixture(params=FILES)
+@pytest.fixture(params=["retinanet", pytest.param("ssd", marks=pytest.mark.slow), "ssdlite"])
 def file(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

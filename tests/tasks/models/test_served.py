@@ -40,9 +40,13 @@ QUICK = (
     ("yolov8n-seg", "segment"),
 )
 """A light one for each task."""
-TWO = ("fp32", "int8", "openvino-fp32")
-PRECISIONS = {"classify": TWO, "detect": TWO, "segment": ("fp32", "fp16", "openvino-int8")}
-"""What is exported for some tasks by the light ones; all that there is for the others."""
+PRECISIONS = {
+    "classify": ("fp32", "int8", "openvino-fp32"),
+    "detect": ("fp32", "int8", "openvino-fp32"),
+    "semantic": ("fp32", "fp16", "int8"),
+    "segment": ("fp32", "openvino-int8"),
+}
+"""What is exported by the light ones; all that there is by the others."""
 Answer = dict[str, Any]
 
 
@@ -65,7 +69,7 @@ def test_what_is_served_is_what_the_checkpoint_predicts(name: str, task: str, tm
     expected = predicted(checkpoint, image, conf)
     assert found(expected), "nothing to compare"
 
-    precisions = PRECISIONS.get(task, tuple(FILES)) if (name, task) in QUICK else tuple(FILES)
+    precisions = PRECISIONS[task] if (name, task) in QUICK else tuple(FILES)
     loose = dict.fromkeys(("fp32", "fp16", "int8"), 1.0)
     settings = schema.Export(precisions=precisions, conf=conf, calibration_images=4, parity_images=3, max_drop=loose)
     paths = Paths(raw=dataset.raw, dataset=dataset.root, champion=champion, model=model, report=tmp_path / "report")
