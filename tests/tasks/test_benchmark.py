@@ -552,8 +552,7 @@ def test_every_candidate_is_measured(inputs: dict[str, Path], tmp_path: Path) ->
         assert row["accuracy_top1"] == row["fitness"] == 1.0
         assert row["drop"] == 0.0
         assert row["samples"] >= 12, "three windows"
-        assert 0 < row["bare_p50_ms"] < row["p99_ms"]
-        assert min(row["batch2_images_s"], row["video_fps"], row["cpu_percent"]) > 0
+        assert min(row["bare_p50_ms"], row["batch2_images_s"], row["video_fps"], row["cpu_percent"]) > 0
         assert (row["streams_images_s"] or 0) > 0 or not row["shipped"]
         assert row["facts"]["threads"] == "1"
         assert metrics[f"{row['candidate']}/p99_ms"] == row["p99_ms"]

@@ -74,6 +74,7 @@ def run(folder: Path, dataset: Dataset, model: schema.Model, recipe: schema.Trai
         benchmark.Paths(**data, champion=champion, exported=exported, parity=folder / "x" / "parity.json", report=folder / "b"),
         benchmark.Config(
             model=model,
+            export=EXPORT,
             benchmark=schema.Benchmark(
                 samples=5, p99_error=1.0, settle_s=0, warmup=1, batches=(2,), screen=True, timeout_s=120, memory_mb=8000
             ),
