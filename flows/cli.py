@@ -8,7 +8,7 @@ from flows import project
 
 
 def run(arguments: list[str]) -> int:
-    """Runs the pipeline, with overrides such as model=resnet18 train.epochs=5."""
+    """Runs the pipeline, with overrides such as model=yolo11n train.epochs=5."""
     from flows import run as run_verb
 
     parser = _parser("run", run.__doc__)
@@ -69,7 +69,7 @@ def ui(arguments: list[str]) -> int:
 def _parser(verb: str, text: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"sightline {verb}", description=text)
     parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="experiment=smoke, model=resnet18, train.epochs=5, ..."
+        "overrides", nargs="*", metavar="KEY=VALUE", help="experiment=smoke, model=yolo11n, train.epochs=5, ..."
     )
     return parser
 
@@ -79,6 +79,6 @@ def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpars
     options = parser.parse_args(arguments)
     for override in options.overrides:
         if "=" not in override and not override.startswith("~"):
-            print(f"{parser.prog}: {override}: expected KEY=VALUE, e.g. model=resnet18", file=sys.stderr)
+            print(f"{parser.prog}: {override}: expected KEY=VALUE, e.g. model=yolo11n", file=sys.stderr)
             sys.exit(2)
     return options

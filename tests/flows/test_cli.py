@@ -46,7 +46,7 @@ def processes_in(folder: Path) -> dict[int, str]:
     [
         (["run", "model=yolov8"], "sightline: model: got yolov8, did you mean yolov8n?"),
         (["compose", "train.epcohs=1"], "sightline: train.epcohs: unknown key, did you mean train.epochs?"),
-        (["run", "resnet18"], "sightline run: resnet18: expected KEY=VALUE, e.g. model=resnet18"),
+        (["run", "yolo11n"], "sightline run: yolo11n: expected KEY=VALUE, e.g. model=yolo11n"),
         (["publish"], "sightline: dist/service/manifest.json: not there, nothing to publish: run `dvc repro`"),
         (["summary"], "sightline: no reports: nothing has run here yet: run `dvc repro` or `sightline run`"),
         (["ui", "--cron", "often"], "sightline: --cron: got 'often', expected five fields: '0 * * * *' is each full hour"),

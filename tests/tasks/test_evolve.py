@@ -58,10 +58,11 @@ def paths(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_a_model_for_another_task_is_refused(paths: tuple[str, Paths], tmp_path: Path) -> None:
     file, given = paths
-    (tmp_path / METADATA_FILE).write_text('{"task": "semantic"}')
     settings = config(file)
+    task = "detect" if settings.model.task == "semantic" else "semantic"
+    (tmp_path / METADATA_FILE).write_text(json.dumps({"task": task}))
     wrong = TrainPaths(given.raw, given.dataset, tmp_path, tmp_path / "model", tmp_path / "report", tmp_path / "work")
-    message = rf"is for the task {settings.model.task}, and the dataset is labelled for semantic"
+    message = rf"is for the task {settings.model.task}, and the dataset is labelled for {task}"
     with pytest.raises(SightlineError, match=message):
         train(wrong, TrainConfig(model=settings.model, train=settings.train))
     assert not (tmp_path / "model").exists()
