@@ -1,4 +1,4 @@
-"""Memory that a request frees is kept for the next one."""
+"""What becomes of memory that is freed: a request's is kept for the next one, that of large arrays goes back."""
 
 import ctypes
 from typing import Final
@@ -18,3 +18,13 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         for option, size in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
             mallopt(option, size)
+
+
+def return_freed_memory() -> None:
+    """Has glibc give back to the kernel what is freed by now, in this process; with another C library nothing is done.
+
+    By default what large arrays leave between smaller ones may stay: as much again as is in use, or nothing, from run to run.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -61,7 +61,7 @@ def find(scans: Scans, root: Path, max_pixels: int) -> Duplicates:
     has_look = seen["has_look"][rows]
     looks, codes = np.unique(_text(seen["look"][rows[has_look]]), return_inverse=True)
     labels = np.empty(len(rows), np.int64)
-    labels[has_look] = near_groups(np.frombuffer(looks.tobytes(), np.uint8).reshape(-1, 32))[codes]
+    labels[has_look] = near_groups(looks.view(np.uint8).reshape(-1, 32))[codes]
     labels[~has_look] = len(looks) + np.unique(_text(seen["look"][rows[~has_look]]), return_inverse=True)[1]
     is_shared = np.bincount(labels, minlength=1)[labels] > 1
     rows, labels = rows[is_shared], labels[is_shared]

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from blake3 import blake3
@@ -99,16 +99,34 @@ def walk(folder: Path, root: Path) -> Iterator[str]:
     Raises:
         SightlineError: A folder cannot be read, or a name is not UTF-8: no table could hold it.
     """
-    return (prefix + name for prefix, files, _ in _listings(folder, root) for name in files)
+    waiting = ["" if folder == root else f"{folder.relative_to(root).as_posix()}/"]
+    while waiting:
+        prefix = waiting.pop()
+        folders: list[str] = []
+        files: list[str] = []
+        for name, kind in _entries(root, prefix):
+            if kind != "link":
+                (folders if kind == "folder" else files).append(name)
+        files.sort()
+        yield from (prefix + name for name in files)
+        waiting += (f"{prefix}{name}/" for name in sorted(folders, reverse=True))
 
 
-def linked_folders(root: Path) -> Iterator[str]:
-    """The links to folders below `root`, relative to it, behind which `walk` does not look.
+def linked_folders(root: Path) -> list[str]:
+    """The links to folders below `root`, relative to it, sorted, behind which `walk` does not look.
 
     Raises:
         SightlineError: As for `walk`.
     """
-    return (prefix + name for prefix, _, links in _listings(root, root) for name in links)
+    waiting, found = [""], []
+    while waiting:
+        prefix = waiting.pop()
+        for name, kind in _entries(root, prefix):
+            if kind == "folder":
+                waiting.append(f"{prefix}{name}/")
+            elif kind == "link":
+                found.append(prefix + name)
+    return sorted(found)
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -117,30 +135,22 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 
-def _listings(folder: Path, root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Of each folder from `folder` on: its path relative to `root`, with `/` at the end, its files, its links to folders."""
-    waiting = ["" if folder == root else f"{folder.relative_to(root).as_posix()}/"]
-    while waiting:
-        prefix = waiting.pop()
-        folders: list[str] = []
-        files: list[str] = []
-        links: list[str] = []
-        try:
-            with os.scandir(root / prefix) as entries:
-                for entry in entries:
-                    if is_hidden(entry.name):
-                        continue
-                    if not entry.name.isascii() and _ESCAPED.search(entry.name):
-                        raise SightlineError(f"{root / prefix}: got the name {entry.name!r}, which is not UTF-8: rename it")
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.name)
-                    else:
-                        (links if entry.is_dir() else files).append(entry.name)
-        except OSError as error:
-            expected = "expected what can be read: make it readable, or leave it out"
-            raise SightlineError(f"{error.filename}: {error.strerror}, {expected}") from error
-        yield prefix, sorted(files), sorted(links)
-        waiting += (f"{prefix}{name}/" for name in sorted(folders, reverse=True))
+def _entries(root: Path, prefix: str) -> Iterator[tuple[str, Literal["folder", "link", "file"]]]:
+    """Names in a folder and what they are, in no order: folders, links to folders, and files."""
+    try:
+        with os.scandir(root / prefix) as entries:
+            for entry in entries:
+                if is_hidden(entry.name):
+                    continue
+                if not entry.name.isascii() and _ESCAPED.search(entry.name):
+                    raise SightlineError(f"{root / prefix}: got the name {entry.name!r}, which is not UTF-8: rename it")
+                if entry.is_dir(follow_symlinks=False):
+                    yield entry.name, "folder"
+                else:
+                    yield entry.name, "link" if entry.is_dir() else "file"
+    except OSError as error:
+        expected = "expected what can be read: make it readable, or leave it out"
+        raise SightlineError(f"{error.filename}: {error.strerror}, {expected}") from error
 
 
 def images(folder: Path, root: Path) -> Names:

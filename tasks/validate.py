@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import Field
 
+from sightline.allocator import return_freed_memory
 from sightline.errors import AnswerIsNo, SightlineError
 from tasks import duplicates, findings, formats, scan, schema, stage
 from tasks.duplicate_rules import check_compared
@@ -90,6 +91,7 @@ def look_at(
     """
     name, scans, reading = formats.open_folder(root, name, max_pixels, decode=decode, voc_origin=voc_origin)
     alike = duplicates.find(scans, root, max_pixels)
+    return_freed_memory()  # its arrays, before the rules' tables
     if classes and "value" in reading.stored.classes:
         raise SightlineError(
             f"dataset.classes: got {', '.join(classes)}, expected null with masks: name them in the class file"

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process."""
+"""Freed memory stays with the process, or goes back."""
 
 import subprocess
 import sys
@@ -23,10 +23,24 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 20)
 """
 
 
-def faults(choice: str) -> float:
-    done = subprocess.run([sys.executable, "-c", FAULTS, choice], cwd=ROOT, capture_output=True, text=True, check=True)
+RESIDENT = """
+import sys
+from sightline.allocator import return_freed_memory
+kept = [bytearray(size) for _ in range(2000) for size in (20_000, 1_000)][1::2]  # they lie between what is freed
+if sys.argv[1] == "return":
+    return_freed_memory()
+print(int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6)
+"""
+
+
+def printed(code: str, choice: str) -> float:
+    done = subprocess.run([sys.executable, "-c", code, choice], cwd=ROOT, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
 def test_memory_does_not_come_anew_with_each_request() -> None:
-    assert faults("keep") < 1 < 100 < faults("default")
+    assert printed(FAULTS, "keep") < 1 < 100 < printed(FAULTS, "default")
+
+
+def test_memory_between_what_is_kept_goes_back() -> None:
+    assert printed(RESIDENT, "default") - printed(RESIDENT, "return") > 20

@@ -1,4 +1,4 @@
-"""Photographs through ingest, validate, transform and train, where they are at hand."""
+"""Photographs through ingest, validate, transform, fingerprint and train, where they are at hand."""
 
 import csv
 import os
@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from flows.compose import compose_params
-from tasks import ingest, schema, train, transform, validate
+from tasks import fingerprint, ingest, schema, train, transform, validate
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("SIGHTLINE_DATA", ROOT.parent / "shared" / "data"))
@@ -32,8 +32,9 @@ def run(name: str, folder: Path, *overrides: str) -> tuple[dict[str, float], lis
     ingest.ingest(ingest.Paths(folder, raw), parse(ingest.Config))
     validate.validate(validate.Paths(raw, tables, folder / "findings"), parse(validate.Config))
     transform.transform(transform.Paths(raw, tables, dataset), parse(transform.Config))
+    fingerprint.fingerprint(fingerprint.Paths(raw, dataset, folder / "fingerprint"), parse(fingerprint.Config))
     (folder / "work").mkdir()
-    paths = train.Paths(raw, dataset, folder, folder / "model", folder / "report", folder / "work")
+    paths = train.Paths(raw, dataset, folder / "fingerprint", folder / "model", folder / "report", folder / "work")
     metrics = train.train(paths, parse(train.Config))
     return dict(metrics), list(csv.DictReader((folder / "report" / "results.csv").read_text().splitlines()))
 
