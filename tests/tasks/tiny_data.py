@@ -31,10 +31,10 @@ def families(quick: tuple[str, ...] = QUICK) -> list[ParameterSet]:
     return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in names]
 
 
-def configurations(quick: tuple[tuple[str, str], ...]) -> list[ParameterSet]:
-    """Every file in conf/model with each task that its family takes, as (name, task); slow but for some."""
+def configurations() -> list[ParameterSet]:
+    """Every file in conf/model with each task that its family takes, as (name, task)."""
     pairs = [(name, task) for name in _found() for task in declared(model(name)).get("TASKS", (model(name).task,))]
-    return [pytest.param(*pair, marks=() if pair in quick else pytest.mark.slow, id="-".join(pair)) for pair in pairs]
+    return [pytest.param(*pair, id="-".join(pair)) for pair in pairs]
 
 
 def _found() -> dict[str, dict[str, Any]]:

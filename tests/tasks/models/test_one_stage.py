@@ -30,7 +30,7 @@ CLASSES = ("a", "b", "c")
 FILES = ("retinanet", "ssd", "ssdlite")
 
 
-@pytest.fixture(params=["retinanet", pytest.param("ssd", marks=pytest.mark.slow), "ssdlite"])
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name == "ssd" else []) for name in FILES])
 def file(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

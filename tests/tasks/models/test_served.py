@@ -34,24 +34,29 @@ with warnings.catch_warnings():
 
 pytestmark = pytest.mark.timeout(600)
 QUICK = (
-    ("mobilenet_v3_small", "classify"),
-    ("yolov8n", "detect"),
-    ("fast_scnn", "semantic"),
-    ("yolov8n-seg", "segment"),
+    ("mobilenet_v3_small", "classify", ("fp32", "int8", "openvino-fp32")),
+    ("yolov8n", "detect", ("fp32", "int8", "openvino-fp32")),
+    ("fast_scnn", "semantic", ("fp32", "fp16", "int8")),
+    ("yolov8n-seg", "segment", ("fp32", "openvino-int8")),
 )
-"""A light one for each task."""
-PRECISIONS = {
-    "classify": ("fp32", "int8", "openvino-fp32"),
-    "detect": ("fp32", "int8", "openvino-fp32"),
-    "semantic": ("fp32", "fp16", "int8"),
-    "segment": ("fp32", "openvino-int8"),
-}
-"""What is exported by the light ones; all that there is by the others."""
+"""A light one for each task, and some of its files."""
 Answer = dict[str, Any]
 
 
-@pytest.mark.parametrize(("name", "task"), tiny_data.configurations(QUICK))
+@pytest.mark.parametrize(("name", "task", "precisions"), QUICK)
+def test_a_light_one_of_each_task_is_served_as_its_checkpoint_predicts(
+    name: str, task: str, precisions: tuple[str, ...], tmp_path: Path
+) -> None:
+    check_served(name, task, precisions, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "task"), tiny_data.configurations())
 def test_what_is_served_is_what_the_checkpoint_predicts(name: str, task: str, tmp_path: Path) -> None:
+    check_served(name, task, tuple(FILES), tmp_path)
+
+
+def check_served(name: str, task: str, precisions: tuple[str, ...], tmp_path: Path) -> None:
     config = tiny_data.model(name).model_copy(update={"task": task})
     dataset = tiny_data.dataset(tmp_path / "data", task)
     champion, model = tmp_path / "champion", tmp_path / "exported"
@@ -69,7 +74,6 @@ def test_what_is_served_is_what_the_checkpoint_predicts(name: str, task: str, tm
     expected = predicted(checkpoint, image, conf)
     assert found(expected), "nothing to compare"
 
-    precisions = PRECISIONS[task] if (name, task) in QUICK else tuple(FILES)
     loose = dict.fromkeys(("fp32", "fp16", "int8"), 1.0)
     settings = schema.Export(precisions=precisions, conf=conf, calibration_images=4, parity_images=3, max_drop=loose)
     paths = Paths(raw=dataset.raw, dataset=dataset.root, champion=champion, model=model, report=tmp_path / "report")

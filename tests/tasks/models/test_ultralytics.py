@@ -197,10 +197,10 @@ def test_a_share_above_one_is_refused() -> None:
             _ultralytics_classify.augmentation(tiny_data.recipe("yolo_cls", augment={name: value}), spec)
 
 
-def test_processes_that_are_started_later_have_all_threads() -> None:
+@pytest.mark.parametrize("threads", [None, "3", pytest.param("", marks=pytest.mark.slow)])
+def test_processes_that_are_started_later_have_all_threads(threads: str | None) -> None:
     code = "import os; from tasks.models import _ultralytics; print(os.environ.get('OMP_NUM_THREADS'))"
     given = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    for threads in (None, "3"):
-        environment = given | ({} if threads is None else {"OMP_NUM_THREADS": threads})
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == str(threads)
+    environment = given | ({} if threads is None else {"OMP_NUM_THREADS": threads})
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(threads)
